@@ -1,0 +1,3 @@
+"""bnstudy: the batch-normalization exercises of *Dive into Deep Learning*, answered by ablations."""
+
+__version__ = "0.1.0"

