@@ -151,15 +151,16 @@ def order(count: int, seed: int, epoch: int) -> Tensor:
 
 
 def batch(images: ImageSet, index: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """Return pixels in [0, 1], float [len(index), 1, 28, 28], and labels, int64 [len(index)].
+    """Return pixels in [0, 1] and labels, on the device of the set.
 
-    index: int64 [n] into the set, on any device; the results are on the device of the set.
+    index: int64 [n] into the set gives float [n, 1, 28, 28] and int64 [n]; int64 [n, K], K images to be
+    trained side by side, gives float [n, K, 28, 28] and int64 [n, K].
     """
     index = index.to(images.images.device)
-    pixels = images.images.index_select(0, index).unsqueeze(1).to(dtype)
+    pixels = images.images.index_select(0, index.flatten()).view(len(index), -1, SIDE, SIDE).to(dtype)
     # By a tensor: CUDA turns the division by a Python number into a product, which is off by one bit.
     pixels /= torch.full((), 255, dtype=dtype, device=pixels.device)
-    return pixels, images.labels.index_select(0, index)
+    return pixels, images.labels.index_select(0, index.flatten()).view(index.shape)
 
 
 def cache_file() -> Path:

@@ -2,16 +2,19 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
 from bnstudy.claims import Claim
 from bnstudy.errors import BnstudyError, unknown
+from bnstudy.outcome import Outcome
 from bnstudy.recipe import BN_LENET, FIELDS, Recipe, digest, level_name
 
 ROLES = ("scientific", "nuisance")
 PROFILES = ("smoke", "quick", "paper")
+RESERVED = ("ablation", "trial", "seed", "fingerprint", *(f.name for f in fields(Outcome)))
+"""Columns of every table of records; factors are columns too."""
 
 
 @dataclass(frozen=True, init=False)
@@ -195,6 +198,10 @@ class Ablation:
 def _check_factor(name: str, levels: tuple[Level, ...], role: str, varies: tuple[str, ...]) -> None:
     if role not in ROLES:
         raise unknown("factor role", role, ROLES)
+    if name in RESERVED:
+        raise BnstudyError(
+            f"A factor cannot be named {name!r}: tables have a column of that name. Rename it."
+        )
     if not levels:
         raise BnstudyError(f"Factor {name!r} has no levels; give `control` and `treatments`, or `levels`.")
     for field_name in varies or (name,):

@@ -29,7 +29,7 @@ def score(net: nn.Module, images: data.ImageSet, index: Tensor) -> Score:
     meter = Meter()
     net.eval()
     with torch.no_grad():
-        for chunk in index.split(BATCH):
+        for chunk in torch.split(index, BATCH):
             meter.add(*losses(net, images, chunk))
     return meter.score()
 
@@ -68,14 +68,16 @@ def pool_moments(net: nn.Module, images: data.ImageSet, index: Tensor) -> None:
     """Recompute every batch normalization's moments over images `index`, for `norms.precise_statistics`."""
     net.eval()
     with torch.no_grad(), norms.pooling_moments(net):
-        for chunk in index.split(BATCH):
+        for chunk in torch.split(index, BATCH):
             net(data.batch(images, chunk, dtype=next(net.parameters()).dtype)[0])
 
 
 def first_not_finite(net: nets.LeNet) -> list[str | None]:
     """Return for each trial the name of its first parameter or running statistic that is not finite."""
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-    finite = {name: tensor.detach().view(net.trials, -1).isfinite().all(1) for name, tensor in tensors.items()}
+    finite = {
+        name: tensor.detach().view(net.trials, -1).isfinite().all(1) for name, tensor in tensors.items()
+    }
     table = torch.stack(list(finite.values())).cpu()  # [tensors, K]
     names = list(finite)
     return [next((n for n, good in zip(names, row, strict=True) if not good), None) for row in table.T]

@@ -1,28 +1,31 @@
 """The ledger: the append-only file of one ablation's records, and the truth about what was measured.
 
-One record is one line of JSON. Every line carries a checksum of its content, in all schemas to come, so
-that a changed digit is noticed. A last line that was cut off in the middle of a write is expected and its
-trials run again; any other damage is an error that names the line.
+One record is one line of JSON. Its last field, in all schemas to come, is a checksum: 16 hexadecimal digits
+of the SHA-256 of the line as it would be without that field. So a changed digit is noticed, by any program
+that can read bytes. A last line that was cut off in the middle of a write is expected and its trials run
+again; any other damage is an error that names the line.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
+import reprlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from pydantic_core import from_json
 
 from bnstudy.design import Ablation, Trial, trial_id
 from bnstudy.errors import BnstudyError
 from bnstudy.outcome import FINISHED, UNFINISHED, Outcome
-from bnstudy.recipe import FIELDS, Recipe, canonical_json, digest
+from bnstudy.recipe import FIELDS, Recipe, canonical_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,9 +60,9 @@ class Record:
         """Return the line of the file, without its newline; numbers that are not finite become null."""
         parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         parts |= {"recipe": self.recipe.as_dict(), "outcome": dataclasses.asdict(self.outcome)}
-        content = _plain({"schema": SCHEMA} | parts)
-        content["checksum"] = digest(canonical_json(content))
-        return json.dumps(content, separators=(",", ":"), allow_nan=False)
+        return _sealed(
+            json.dumps(_plain({"schema": SCHEMA} | parts), separators=(",", ":")).encode()
+        ).decode()
 
 
 class Ledger:
@@ -167,12 +170,9 @@ class Ledger:
 
 def _parse(line: bytes, ablation: str) -> Record:
     """Return the record of a line. Raise `ValueError` for damage, `BnstudyError` for another version's."""
-    content = _content(line)
-    checksum = content.pop("checksum", None)
-    if checksum != digest(canonical_json(content)):
-        raise ValueError("its content does not fit its checksum, so something in it was changed")
-    if type(content.get("schema")) is int and content["schema"] > SCHEMA:
-        raise _newer(f"schema {content['schema']}")
+    line = line.strip()
+    if line != _sealed(line.rpartition(b',"checksum":')[0] + b"}"):
+        raise ValueError(_damage(line))
     parts = _validated(line)
     if parts.ablation != ablation:
         raise ValueError(f"it is a record of {parts.ablation!r} in the ledger of {ablation!r}")
@@ -180,19 +180,22 @@ def _parse(line: bytes, ablation: str) -> Record:
     if parts.trial != trial_id(recipe, parts.seed):
         raise ValueError(f"its recipe and seed make trial {trial_id(recipe, parts.seed)}, not {parts.trial}")
     if parts.outcome.status not in FINISHED + UNFINISHED:
-        raise _newer(f"status {parts.outcome.status!r}")
+        raise _newer("outcome.status", parts.outcome.status)
     return Record(ablation, parts.trial, parts.arm, parts.seed, recipe, parts.outcome, parts.provenance)
 
 
-def _content(line: bytes) -> dict[str, Any]:
-    """Return the JSON object that a line holds; a `ValueError` says why there is none."""
+def _sealed(line: bytes) -> bytes:
+    """Return the JSON of an object with its checksum as its last field."""
+    return line[:-1] + b',"checksum":"%s"}' % hashlib.sha256(line).hexdigest()[:16].encode()
+
+
+def _damage(line: bytes) -> str:
+    """Return what is wrong with a line that does not fit its checksum."""
     try:
-        content = from_json(line, allow_inf_nan=False)
+        from_json(line, allow_inf_nan=False)
     except ValueError as error:
-        raise ValueError(f"it is not JSON ({str(error).replace('line 1 column', 'byte')})") from None
-    if not isinstance(content, dict):
-        raise ValueError("it is not a JSON object")
-    return content
+        return f"it is not JSON ({str(error).replace('line 1 column', 'byte')})"
+    return "its content does not fit its checksum, so something in it was changed"
 
 
 def _is_torn(line: bytes) -> bool:
@@ -207,12 +210,12 @@ def _is_torn(line: bytes) -> bool:
     return False
 
 
-@with_config(ConfigDict(strict=True, extra="forbid"))
+@with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 @dataclass(frozen=True)
 class _Line:
     """The types of a line's parts. The recipe is checked on its own, once for all trials that share it."""
 
-    schema: Literal[1]
+    schema: Annotated[int, Field(ge=1, le=SCHEMA)]
     ablation: str
     trial: str
     arm: dict[str, str]
@@ -233,14 +236,11 @@ def _validated(line: bytes) -> _Line:
         return _LINE.validate_json(line)
     except ValidationError as error:
         wrong = error.errors(include_url=False)
-    for each in wrong:
-        if each["type"] == "unexpected_keyword_argument":
-            raise _newer(f"a field {_place(each['loc'])!r}")
-    raise ValueError(f"{_place(wrong[0]['loc'])} is wrong ({wrong[0]['msg'].lower()})")
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location))
+    places = [".".join(map(str, each["loc"])) for each in wrong]
+    for each, place in zip(wrong, places, strict=True):
+        if each["type"] in ("unexpected_keyword_argument", "less_than_equal"):
+            raise _newer(place, each["input"])
+    raise ValueError(f"{places[0]} is wrong ({wrong[0]['msg'].lower()})")
 
 
 @lru_cache(maxsize=4096)
@@ -249,7 +249,7 @@ def _recipe(text: str) -> Recipe:
     values = json.loads(text)
     for name in values:
         if name not in FIELDS:
-            raise _newer(f"a field 'recipe.{name}'")
+            raise _newer(f"recipe.{name}", values[name])
     try:
         _REVISIONS.validate_python(values.get("revisions", {}), strict=True)
         return Recipe.from_dict(values)
@@ -262,17 +262,17 @@ def _recipe(text: str) -> Recipe:
         ) from None
 
 
-def _newer(what: str) -> BnstudyError:
+def _newer(place: str, value: object) -> BnstudyError:
     return BnstudyError(
-        f"it has {what}, which this version does not know: a newer bnstudy wrote it. Upgrade to read it."
+        f"it has {place} = {reprlib.repr(value)}, which this version does not know: a newer bnstudy wrote "
+        "it. Upgrade to read it."
     )
 
 
 def _plain(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content as reading it back will give it, so that its checksum will hold.
+    """Return the content with None for what is not finite and `?` for what is no Unicode.
 
-    Lists for tuples, texts for keys, None for what is not finite, and `?` for what is no Unicode, such as
-    half of a surrogate pair in an error message.
+    Half of a surrogate pair stands in the error messages of files with odd names.
     """
     text = json.dumps(content, ensure_ascii=False).encode(errors="replace").decode()
     plain: dict[str, Any] = json.loads(text, parse_constant=lambda _: None)

@@ -41,13 +41,16 @@ class LeNet(nn.Module):
         x = F.avg_pool2d(torch.sigmoid(self.conv2_norm(self.conv2(x))), 2)
         x = torch.sigmoid(self.fc1_norm(self.fc1(x.flatten(1))))
         x = torch.sigmoid(self.fc2_norm(self.fc2(x)))
-        return self.fc3(x).unflatten(1, (self.trials, CLASSES))
+        logits: Tensor = self.fc3(x)
+        return logits.view(-1, self.trials, CLASSES)
 
 
-def build(recipes: Sequence[Recipe], trial_seeds: Sequence[int]) -> nn.Module:
+def build(recipes: Sequence[Recipe], trial_seeds: Sequence[int]) -> LeNet:
     """Return the packed network of trials that differ in nothing that shapes it, initialized."""
     if len(recipes) != len(trial_seeds):
-        raise ValueError(f"seeds must have the same length as recipes: {len(recipes)}, not {len(trial_seeds)}")
+        raise ValueError(
+            f"seeds must have the same length as recipes: {len(recipes)}, not {len(trial_seeds)}"
+        )
     net = LeNet(recipes[0], len(recipes)).to(DTYPES[recipes[0].precision])
     initialize(net, trial_seeds)
     return net

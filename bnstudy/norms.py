@@ -36,7 +36,9 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     Half-precision x is reduced in float32. Raises `ValueError` for one value a channel: no variance.
     """
     if x.numel() <= x.shape[1]:
-        raise ValueError(f"batch normalization needs more than one value per channel, got x of {tuple(x.shape)}")
+        raise ValueError(
+            f"batch normalization needs more than one value per channel, got x of {tuple(x.shape)}"
+        )
     axes = [axis for axis in range(x.dim()) if axis != 1]
     x = _at_least_float32(x)
     mean = x.mean(axes)

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from bnstudy.design import Ablation, Trial
+from bnstudy.outcome import Outcome
 from bnstudy.recipe import Recipe
 
 PER_TRIAL = ("lr",)
@@ -55,3 +58,21 @@ def shape(recipe: Recipe) -> Recipe:
 def _chunks(trials: list[Trial], size: int) -> Iterable[tuple[Trial, ...]]:
     for start in range(0, len(trials), size):
         yield tuple(trials[start : start + size])
+
+
+@dataclass(frozen=True)
+class Job:
+    """A pack on its way to a worker: plain data, so that a worker needs no ablation file."""
+
+    pack: Pack
+    device: str
+    images: Path | None
+    """The checked file of the real images; the sample ships with the package."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came back: an outcome for each trial of the pack, and how the worker was set up."""
+
+    outcomes: tuple[Outcome, ...]
+    provenance: dict[str, Any]

@@ -100,7 +100,7 @@ def git_state(package: Path, *folders: Path) -> tuple[str | None, bool | None]:
 def _source_folders(package: Path) -> dict[str, Path]:
     """Return the package and, in a checkout, the ablations beside it; a wheel carries them inside."""
     beside = package.parent / "ablations"
-    in_checkout = (package.parent / "pyproject.toml").is_file() and beside.is_dir()
+    in_checkout = beside.is_dir() and not (package / "ablations").is_dir()
     return {"": package} | ({"ablations": beside} if in_checkout else {})
 
 

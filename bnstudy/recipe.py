@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from bnstudy.errors import BnstudyError, unknown
@@ -64,6 +65,7 @@ class Recipe:
         """Normalize numbers (`lr=1` is `lr=1.0`) and raise `BnstudyError` for values that cannot train."""
         for name, kind in _SCALARS.items():
             object.__setattr__(self, name, _checked(name, getattr(self, name), kind))
+        _check_revisions(self.revisions)
         _check_ranges(self)
         _check_batches(self)
 
@@ -78,7 +80,7 @@ class Recipe:
         """Return every field as plain JSON values, in the order of declaration."""
         return {name: getattr(self, name) for name in FIELDS} | {"revisions": dict(self.revisions)}
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits: SHA-256 of the canonical JSON of what differs from the defaults."""
         return digest(self.canonical())
@@ -138,8 +140,16 @@ def _checked(name: str, value: Any, kind: type) -> Any:
         wanted = {int: "a whole number", float: "a number", str: "a name", bool: "True or False"}[kind]
         raise BnstudyError(f"{name} = {value!r} is not {wanted}.")
     if name in CHOICES and value not in CHOICES[name]:
-        raise unknown(name, value, CHOICES[name])
+        raise unknown(name, str(value), CHOICES[name])
     return value
+
+
+def _check_revisions(revisions: Mapping[str, int]) -> None:
+    """Raise for revisions that are not whole numbers from 1 by component."""
+    wrong = [(k, v) for k, v in revisions.items() if k not in REVISIONS or type(v) is not int or v < 1]
+    if wrong:
+        known = ", ".join(REVISIONS)
+        raise BnstudyError(f"revisions has {wrong[0]!r}; it holds whole numbers from 1 for {known}.")
 
 
 def _check_ranges(recipe: Recipe) -> None:

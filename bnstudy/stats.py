@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import bisect, brentq
-from scipy.stats import CensoredData, chi2, norm, pearsonr, sem, t
+from scipy.stats import CensoredData, chi2, norm, pearsonr, t
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
@@ -46,7 +46,7 @@ Interval = Callable[[float], Estimate]
 class Workable:
     """One seed's largest workable learning rate: at least `low`, below `high`, two neighbours on the grid.
 
-    `low` is 0 where no rate worked (`high` is then the lowest rate), `high` is infinite where the highest did.
+    `low` is 0 where no rate worked (`high` is then the lowest), and `high` infinite where the highest did.
     """
 
     low: float
@@ -162,8 +162,9 @@ def p_outside(interval: Interval, low: float, high: float) -> float:
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Return the p values adjusted for their number, in the order given (Holm 1979).
 
-    Give one value for each claim, the smaller of its two sides (supported, refuted): only one side of a
-    claim can be false, so that the adjusted values bound the chance of any false verdict among them.
+    Give one value for each claim, the smaller of its two sides (supported, refuted); the verdict is that
+    side, if its adjusted value is small enough. Taking the side so is proven safe for independent claims
+    (Shaffer 1980).
     """
     if not all(0 <= p <= 1 for p in p_values):
         raise ValueError(f"p_values must lie in 0..1: {list(p_values)}")
@@ -187,9 +188,9 @@ def detectable_margin(differences_sd: float, n: int, power: float = 0.8, level: 
     critical = t.isf((1 - level) / 2, n - 1)
 
     def shortfall(margin: float) -> float:
-        def given(q: Floats) -> Floats:
+        def given(q: float) -> float:
             room = margin * np.sqrt(n) - critical * np.sqrt(q / (n - 1))
-            return np.maximum(0.0, 2 * norm.cdf(room) - 1)
+            return max(0.0, 2 * float(norm.cdf(room)) - 1)
 
         return float(chi2.expect(given, args=(n - 1,))) - power
 
@@ -234,11 +235,11 @@ def workable_location(cells: Sequence[Workable], grid: Sequence[float], level: f
     steps = np.log10(_grid(grid))
     lows, highs = _log_ends(cells, grid)
     # Both tails cannot fail by agreement at once, so agreement may use up the whole error rate.
-    low, high = _log_interval(lows, highs, level, 1 - level, float(np.diff(steps).max()))
-    edges = np.array([-np.inf, *steps, np.inf])
-    low = edges[np.searchsorted(edges, low + ROUNDING, side="right") - 1]
-    high = edges[np.searchsorted(edges, high - ROUNDING)]
-    return Estimate(_location(cells, steps), float(10**low), float(10**high), level, len(cells))
+    low, high = _bounds(lows, highs, level, 1 - level, float(np.diff(steps).max()))
+    rates = (0.0, *map(float, grid), np.inf)
+    below = int(np.searchsorted(steps, low + ROUNDING, side="right"))
+    above = int(np.searchsorted(steps, high - ROUNDING)) + 1
+    return Estimate(_location(cells, steps), rates[below], rates[above], level, len(cells))
 
 
 def workable_ratio(
@@ -253,15 +254,16 @@ def workable_ratio(
     interval over spreads of 0 to 2 grid steps, correlations -0.9 to 1 and all offsets, with the percentile
     bootstrap at correlation 0 beside it: 97.4% (85%) for n = 3, 97.9% (95%) for 5, 99.6% (99.6%) for 20.
     """
-    if len(treatment) != len(control):
-        raise ValueError(f"control must have the same length as treatment: {len(treatment)}, not {len(control)}")
+    _same_length(treatment, control)
     steps = np.log10(_grid(grid))
     treatment_lows, treatment_highs = _log_ends(treatment, grid)
     control_lows, control_highs = _log_ends(control, grid)
     lows, highs = treatment_lows - control_highs, treatment_highs - control_lows
-    low, high = _log_interval(lows, highs, level, (1 - level) / 2, 2 * float(np.diff(steps).max()))
+    low, high = _bounds(lows, highs, level, (1 - level) / 2, 2 * float(np.diff(steps).max()))
     value = _location(treatment, steps) / _location(control, steps)
-    return Estimate(value, float(10**low), float(10**high), level, len(treatment))
+    # A rule whose margin is a ratio of two rates must not hang on the last digit: outward by as little.
+    ends = float(10 ** (low - ROUNDING)), float(10 ** (high + ROUNDING))
+    return Estimate(value, *ends, level, len(treatment))
 
 
 def _location(cells: Sequence[Workable], steps: Floats) -> float:
@@ -270,18 +272,21 @@ def _location(cells: Sequence[Workable], steps: Floats) -> float:
 
 @lru_cache(maxsize=4096)
 def _fitted_mean(cells: tuple[Workable, ...]) -> float:
-    """Return the maximum likelihood mean of log10 rates, or the middle of what all cells share."""
+    """Return the maximum likelihood mean of log10 rates, or where there is none the middle of the cells.
+
+    There is none where the cells touch (the spread goes to zero) or all are open (it goes to infinity).
+    """
     lows, highs = _logs([c.low for c in cells]), _logs([c.high for c in cells])
-    shared = np.array([lows.max(), highs.min()])
-    if shared[0] > shared[1]:
+    inner = np.array([lows.max(), highs.min()])
+    if inner[0] > inner[1] and np.isfinite(lows + highs).any():
         return float(norm.fit(CensoredData.interval_censored(lows, highs))[0])
-    return float(shared[np.isfinite(shared)].mean())
+    return float(inner[np.isfinite(inner)].mean())
 
 
-def _log_interval(lows: Floats, highs: Floats, level: float, chance: float, width: float) -> tuple[float, float]:
+def _bounds(lows: Floats, highs: Floats, level: float, chance: float, width: float) -> tuple[float, float]:
     """Return bounds on the mean of normal values of which each lies between its `low` and its `high`.
 
-    `chance` is what agreement may add to the error of one side, and `width` at least that of a closed cell.
+    `chance` is how often one side may fail because all values agree, `width` that of a closed cell.
     """
 
     def reach(ends: Floats, others: Floats) -> float:
@@ -291,6 +296,7 @@ def _log_interval(lows: Floats, highs: Floats, level: float, chance: float, widt
     return float(lows.mean() - reach(lows, highs)), float(highs.mean() + reach(highs, lows))
 
 
+@lru_cache(maxsize=4096)
 def _agreement(n: int, chance: float, closed: bool) -> float:
     """Return how far outside a cell, in its widths, the mean may lie when all n values fall into the cell.
 
@@ -298,7 +304,7 @@ def _agreement(n: int, chance: float, closed: bool) -> float:
     F((d + 1) / s) - F(d / s), at the worst spread s^2 = (2 d + 1) / (2 ln(1 + 1 / d)), and n values with
     p(d)^n = `chance`. An open cell has no worst spread: there it is taken to be at most two widths.
     """
-    share = chance ** (1 / n)
+    share: float = chance ** (1 / n)
     if share >= 0.5:
         return 0.0
     if not closed:
@@ -315,7 +321,8 @@ def _half_width(values: Floats, level: float) -> float:
     """Return half of the t interval of a mean; infinite where a value is."""
     if not np.isfinite(values).all():
         return np.inf
-    return float(t.isf((1 - _checked(level)) / 2, len(values) - 1) * sem(values))
+    standard_error = values.std(ddof=1) / np.sqrt(len(values))
+    return float(t.isf((1 - _checked(level)) / 2, len(values) - 1) * standard_error)
 
 
 def _log_spreads(x: Floats) -> Floats:
@@ -357,7 +364,7 @@ def _log_ends(cells: Sequence[Workable], grid: Sequence[float]) -> tuple[Floats,
 
 
 def _grid(rates: Sequence[float]) -> list[float]:
-    grid = _finite(rates, "rates", 2).tolist()
+    grid: list[float] = _finite(rates, "rates", 2).tolist()
     if grid[0] <= 0 or any(low >= high for low, high in pairwise(grid)):
         raise ValueError(f"rates must be positive and ascend: {grid}")
     return grid
@@ -374,9 +381,14 @@ def _finite(values: Sequence[float], name: str, least: int) -> Floats:
 
 def _paired(treatment: Sequence[float], control: Sequence[float], least: int) -> tuple[Floats, Floats]:
     x, y = _finite(treatment, "treatment", least), _finite(control, "control", least)
-    if len(x) != len(y):
-        raise ValueError(f"control must have the same length as treatment: {len(x)}, not {len(y)}")
+    _same_length(treatment, control)
     return x, y
+
+
+def _same_length(treatment: Sequence[object], control: Sequence[object]) -> None:
+    if len(treatment) != len(control):
+        lengths = f"{len(treatment)}, not {len(control)}"
+        raise ValueError(f"control must have the same length as treatment: {lengths}")
 
 
 def _checked(level: float) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnstudy import data, evaluate, nets, norms
 from bnstudy.outcome import Outcome
@@ -84,7 +84,7 @@ def _order(count: int, seeds: Sequence[int], epoch: int, shares_images: bool) ->
 
 
 def _train_epoch(
-    net: nn.Module,
+    net: nets.LeNet,
     images: data.ImageSet,
     index: Tensor,
     recipe: Recipe,
@@ -96,7 +96,7 @@ def _train_epoch(
     net.train()
     meter, parameters = evaluate.Meter(), list(net.parameters())
     finite = []
-    for batch in index.split(recipe.batch_size):
+    for batch in torch.split(index, recipe.batch_size):
         entropy, right = evaluate.losses(net, images, batch)
         # Each trial's loss reaches its own parameters only, so the gradient of the sum is each one's own.
         gradients = torch.autograd.grad(entropy.mean(0).sum(), parameters)
@@ -116,7 +116,7 @@ def descend(parameters: Sequence[Tensor], gradients: Sequence[Tensor], rates: Te
         trials.addcmul_(gradient.reshape(trials.shape), rates.unsqueeze(1), value=-1)
 
 
-def _note_divergence(net: nn.Module, finite: Tensor, history: History) -> None:
+def _note_divergence(net: nets.LeNet, finite: Tensor, history: History) -> None:
     """Remember where each trial first stopped being finite; `finite` is bool [steps of the epoch, K]."""
     steps = len(finite)
     before = len(history.online) * steps
@@ -128,7 +128,7 @@ def _note_divergence(net: nn.Module, finite: Tensor, history: History) -> None:
             history.diverged[trial] = before + steps - 1, name
 
 
-def _outcomes(net: nn.Module, images: data.ImageSet, parts: data.Split, history: History) -> list[Outcome]:
+def _outcomes(net: nets.LeNet, images: data.ImageSet, parts: data.Split, history: History) -> list[Outcome]:
     """Measure what is measured after training, and put each trial's numbers together."""
     fixed = parts.train[: evaluate.FIXED_TRAINING_IMAGES]
     with norms.predict_with(net, "batch"):

@@ -1,0 +1,6 @@
+"""`python -m bnstudy` is `bnstudy`."""
+
+from bnstudy.cli import main
+
+if __name__ == "__main__":
+    main()

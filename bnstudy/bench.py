@@ -1,0 +1,170 @@
+"""Throughput here: complete trials as bnstudy trains them, beside what a reader would write."""
+
+import importlib.util
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from bnstudy import data, machine, provenance, schedule, work
+from bnstudy.design import Ablation, across
+from bnstudy.executors import Done, Failed, Pool
+from bnstudy.ledger import Ledger
+from bnstudy.packs import Job, Pack, Result, plan
+from bnstudy.recipe import BN_LENET
+
+RATES = (0.1, 0.3, 1, 3)
+REPETITIONS = 3
+Say = Callable[[str], None]
+
+
+def measure(workers: int, epochs: int, data_dir: Path | None, say: Say) -> dict[str, Any]:
+    """Return images a second of each peer, the median of interleaved repetitions, and their ratios.
+
+    Every peer trains BN-LeNet at batch 256 on all of Fashion-MNIST with `workers` cores; its rate counts
+    training images over the wall time of everything it does for them.
+    """
+    images = data.fetch(data_dir, say)
+    peers: dict[str, Callable[[], float]] = {}
+    pools = {"bnstudy": Pool(work.run_pack, ["cpu"] * workers), "plain": Pool(plain_loop, ["cpu"] * workers)}
+    peers["bnstudy"] = lambda: _packed(pools["bnstudy"], images, workers, epochs)
+    peers["plain"] = lambda: _plain(pools["plain"], images, workers, epochs)
+    if importlib.util.find_spec("d2l"):
+        peers["d2l"] = lambda: _d2l(images, epochs)
+    seen: dict[str, list[float]] = {name: [] for name in peers}
+    try:
+        for pool in pools.values():
+            _warm(pool, workers)
+        for repetition in range(REPETITIONS):
+            for name, peer in peers.items():
+                seen[name].append(peer())
+                say(f"{repetition + 1}/{REPETITIONS} {name}: {seen[name][-1]:,.0f} images/s")
+    finally:
+        for pool in pools.values():
+            pool.close()
+    rates = {name: statistics.median(values) for name, values in seen.items()}
+    return {
+        "recipe": "BN-LeNet, batch 256, float32",
+        "workers": workers,
+        "epochs": epochs,
+        "images_per_second": rates,
+        "repetitions": seen,
+        "ratios": {
+            f"bnstudy to {name}": rates["bnstudy"] / rates[name] for name in rates if name != "bnstudy"
+        },
+        "provenance": {**provenance.code(), **provenance.host()},
+    }
+
+
+def _design(epochs: int, seeds: int, sample: bool = False) -> Ablation:
+    small = {"data": "sample", "train_images": 1600, "validation_images": 400} if sample else {}
+    return Ablation(
+        name="bench",
+        question="How fast is this machine?",
+        source="",
+        factors=(across("lr", *RATES),),
+        seeds=range(seeds),
+        base=BN_LENET.replace(epochs=epochs, **small),
+    )
+
+
+def _warm(pool: Pool, workers: int) -> None:
+    """Give each worker a small pack, so that no peer pays for imports."""
+    packs = plan(_design(1, workers, sample=True))
+    _finish(pool, packs, None)
+
+
+def _finish(pool: Pool, packs: tuple[Pack, ...], images: Path | None) -> None:
+    """Run one pack on each worker to its end."""
+    for pack in packs:
+        pool.submit(Job(pack, "cpu", images))
+    left = len(packs)
+    while left:
+        for event in pool.events(1.0):
+            if isinstance(event, Failed):
+                raise RuntimeError(event.reason)
+            left -= isinstance(event, Done)
+
+
+def _packed(pool: Pool, images: Path, workers: int, epochs: int) -> float:
+    """Run complete trials through queue, workers and ledger."""
+    with tempfile.TemporaryDirectory() as folder:
+        storage = schedule.open_storage(Path(folder), print)
+        ledger = Ledger(Path(folder) / "bench.jsonl")
+        start = time.perf_counter()
+        run = schedule.Run(_design(epochs, workers), ledger, storage, pool, images=images)
+        tally = run.execute()
+        return tally.images / (time.perf_counter() - start)
+
+
+def _plain(pool: Pool, images: Path, workers: int, epochs: int) -> float:
+    """Run one plain loop a core."""
+    packs = plan(_design(epochs, workers))
+    start = time.perf_counter()
+    _finish(pool, packs, images)
+    recipe = packs[0].trials[0].arm.recipe
+    return len(packs) * recipe.train_images * epochs / (time.perf_counter() - start)
+
+
+def plain_loop(job: Job, report: Callable[[int], None]) -> Result:
+    """Train the first trial of a pack as a reader would, over one tensor in memory, validating each epoch."""
+    machine.prepare(job.device)
+    torch.use_deterministic_algorithms(False)
+    trial = job.pack.trials[0]
+    recipe = trial.arm.recipe
+    images = data.load(recipe.data, job.images)
+    pixels, labels = data.batch(images, torch.arange(len(images.images)))
+    sizes = {"train_images": recipe.train_images, "validation_images": recipe.validation_images}
+    split = data.split(images, trial.seed, **sizes)
+    net = textbook_lenet()
+    optimizer = torch.optim.SGD(net.parameters(), lr=recipe.lr)
+    for epoch in range(recipe.epochs):
+        net.train()
+        order = split.train[data.order(len(split.train), trial.seed, epoch)]
+        for index in torch.split(order, recipe.batch_size):
+            optimizer.zero_grad()
+            torch.autograd.backward(F.cross_entropy(net(pixels[index]), labels[index]))
+            optimizer.step()
+        net.eval()
+        with torch.no_grad():
+            for index in torch.split(split.validation, recipe.batch_size):
+                (net(pixels[index]).argmax(1) == labels[index]).sum().item()
+    return Result((), {})
+
+
+def textbook_lenet() -> nn.Sequential:
+    """Return the textbook's concise BN-LeNet (d2l 8.5.6), for one trial."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 6, 5), nn.BatchNorm2d(6), nn.Sigmoid(), nn.AvgPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.BatchNorm2d(16), nn.Sigmoid(), nn.AvgPool2d(2), nn.Flatten()),
+        *(nn.Linear(256, 120), nn.BatchNorm1d(120), nn.Sigmoid()),
+        *(nn.Linear(120, 84), nn.BatchNorm1d(84), nn.Sigmoid(), nn.Linear(84, 10)),
+    )
+
+
+def _d2l(images: Path, epochs: int) -> float:
+    """Run `d2l`'s own `train_ch6` end to end in a fresh process, and return its rate."""
+    command = [sys.executable, "-m", "bnstudy.textbook", str(images), str(epochs)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"d2l's loop failed: {done.stderr.strip().splitlines()[-1]}")
+    return float(done.stdout.split()[-1])
+
+
+def text(measured: dict[str, Any]) -> str:
+    """Return a measurement as text."""
+    rates, seen = measured["images_per_second"], measured["repetitions"]
+    lines = [f"{measured['recipe']}, {measured['workers']} cores, {measured['epochs']} epochs a trial"]
+    for name, rate in rates.items():
+        spread = f"{min(seen[name]):,.0f} to {max(seen[name]):,.0f}"
+        lines.append(f"  {name:8} {rate:8,.0f} images/s ({spread})")
+    lines += [f"  {name}: {ratio:.1f} times" for name, ratio in measured["ratios"].items()]
+    return "\n".join(lines)

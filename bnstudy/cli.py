@@ -1,0 +1,378 @@
+"""The door: parses commands, wires the parts together, prints. Results go to standard output, all else to
+standard error; heavy libraries are imported by the commands that use them."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bnstudy import __version__, registry, study
+from bnstudy.design import PROFILES, Ablation
+from bnstudy.errors import BnstudyError
+
+DONE, MISTAKE, FAILED, INTERRUPTED = 0, 1, 3, 130
+
+app = typer.Typer(
+    help="The batch-normalization exercises of *Dive into Deep Learning*, answered by ablations.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Ablations; `bnstudy list` shows all.", show_default=False)
+]
+Name = Annotated[str, typer.Argument(help="An ablation; `bnstudy list` shows all.", show_default=False)]
+Profile = Annotated[str, typer.Option(help=f"How much of an ablation: {', '.join(PROFILES)}.")]
+Results = Annotated[Path, typer.Option(help="Folder of ledgers and figures.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder with the four Fashion-MNIST files.", show_default=False)
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes; default one a core or GPU.", show_default=False)
+]
+Seeds = Annotated[int | None, typer.Option(help="Seeds; default the profile's number.", show_default=False)]
+Extra = Annotated[
+    Path | None, typer.Option("--ablations", help="A further folder of ablations.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Every = Annotated[bool, typer.Option("--all", help="Every ablation.")]
+
+RESULTS = Path("results")
+
+
+def main() -> None:
+    """Run the command line: one sentence and exit status 1 for a user's mistake, never a traceback."""
+    try:
+        app()
+    except BnstudyError as error:
+        say(f"bnstudy: {error}")
+        sys.exit(MISTAKE)
+    except KeyboardInterrupt:
+        say("bnstudy: interrupted.")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.stderr.close()
+        sys.exit(DONE)
+
+
+def say(text: str) -> None:
+    """Tell the user something that is not the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def out(text: str) -> None:
+    """Print the result."""
+    print(text, flush=True)
+
+
+def out_json(value: Any) -> None:
+    """Print the result for machines."""
+    out(json.dumps(value, indent=1, default=str, allow_nan=False))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _chosen(
+    names: Sequence[str] | None, every: bool, profile: str, seeds: int | None, extra: Path | None
+) -> list[Ablation]:
+    """Return the ablations asked for, each as the profile runs it; a broken file is named and passed over."""
+    found = registry.find(extra)
+    if names and every:
+        raise BnstudyError("Name ablations or say --all, not both.")
+    if not names and not every:
+        raise BnstudyError("Which ablation? Name one (`bnstudy list` shows all), or say --all.")
+    if every:
+        for name, error in found.broken.items():
+            say(f"{name} is passed over: {error}")
+    if seeds is not None and seeds < 1:
+        raise BnstudyError(f"--seeds {seeds}: at least one seed is needed.")
+    return [found.get(name).at(profile, seeds) for name in (found.ablations if every else names or ())]
+
+
+def _place(results: Path, profile: str) -> study.Place:
+    return study.Place(results, profile, say)
+
+
+@app.command("list")
+def list_(
+    profile: Profile = "quick", results: Results = RESULTS, ablations: Extra = None, as_json: Json = False
+) -> None:
+    """Ablations: question, source, arms x seeds, recorded so far."""
+    from bnstudy import views
+
+    found = registry.find(ablations)
+    place = _place(results, profile)
+    rows = [views.listing(ablation.at(profile), place) for ablation in found.ablations.values()]
+    if as_json:
+        out_json({"ablations": rows, "broken": {name: str(error) for name, error in found.broken.items()}})
+    else:
+        out(views.table(rows, ("name", "question", "source", "trials", "recorded")))
+    for name, error in found.broken.items():
+        say(f"{name} does not load: {error}")
+
+
+@app.command()
+def plan(
+    name: Name,
+    profile: Profile = "quick",
+    results: Results = RESULTS,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    ablations: Extra = None,
+    as_json: Json = False,
+) -> None:
+    """Arms and their resolved differences, trials, packs, what is missing and why, estimated time."""
+    from bnstudy import views
+
+    [ablation] = _chosen([name], False, profile, seeds, ablations)
+    planned = views.planned(ablation, _place(results, profile), workers or study.cores())
+    out_json(planned) if as_json else out(views.plan_text(planned))
+
+
+@app.command()
+def run(
+    names: Names = None,
+    every: Every = False,
+    profile: Profile = "quick",
+    results: Results = RESULTS,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    seeds: Seeds = None,
+    ablations: Extra = None,
+    as_json: Json = False,
+) -> None:
+    """Run what is missing, judge, draw. Ctrl-C stops cleanly; the same command goes on."""
+    chosen = _chosen(names, every, profile, seeds, ablations)
+    place = _place(results, profile)
+    machinery = study.Machinery(device, workers, data_dir)
+    try:
+        tallies = study.run(chosen, place, machinery, _shown)
+    except KeyboardInterrupt:
+        for ablation in chosen:
+            left = sum(len(trials) for _, trials in study.missing(ablation, place.ledger(ablation.name)))
+            done = len(ablation.trials) - left
+            say(f"{ablation.name}: {done} of {len(ablation.trials)} trials are safe in {place.folder}.")
+        say("Interrupted. The same command goes on from there.")
+        raise typer.Exit(INTERRUPTED) from None
+    _conclude(chosen, place, as_json)
+    failed = {name: tally.failed for name, tally in tallies.items() if tally.failed}
+    for name, reasons in failed.items():
+        say(
+            f"{name}: {len(reasons)} trials failed ({next(iter(reasons.values()))}). Run it again to retry them."
+        )
+    raise typer.Exit(FAILED if failed else DONE)
+
+
+def _shown(name: str) -> AbstractContextManager[Any]:
+    from rich.console import Console
+
+    from bnstudy import progress
+
+    return progress.shown(Console(stderr=True), name)
+
+
+def _conclude(chosen: Sequence[Ablation], place: study.Place, as_json: bool) -> None:
+    """Judge and draw; print each answer and where its figure is."""
+    from bnstudy import views
+
+    shown = []
+    for ablation in chosen:
+        judged = study.judge(ablation, place)
+        paths = [] if judged.finished.empty else study.draw(judged, place)
+        figure = next((str(path) for path in paths if path.suffix == ".png"), None)
+        shown.append(views.judgement(judged) | {"figure": figure})
+    out_json(shown) if as_json else out("\n\n".join(map(views.judgement_text, shown)))
+
+
+@app.command()
+def judge(
+    names: Names = None,
+    profile: Profile = "quick",
+    results: Results = RESULTS,
+    seeds: Seeds = None,
+    ablations: Extra = None,
+    as_json: Json = False,
+) -> None:
+    """Verdicts on what is recorded."""
+    from bnstudy import views
+
+    chosen = _chosen(names, not names, profile, seeds, ablations)
+    shown = [views.judgement(study.judge(ablation, _place(results, profile))) for ablation in chosen]
+    out_json(shown) if as_json else out("\n\n".join(map(views.judgement_text, shown)))
+
+
+@app.command()
+def figures(
+    names: Names = None,
+    profile: Profile = "quick",
+    results: Results = RESULTS,
+    seeds: Seeds = None,
+    ablations: Extra = None,
+    as_json: Json = False,
+) -> None:
+    """Figures from the ledgers, without training."""
+    place = _place(results, profile)
+    written: list[str] = []
+    for ablation in _chosen(names, not names, profile, seeds, ablations):
+        judged = study.judge(ablation, place)
+        if not judged.finished.empty or names:
+            written += map(str, study.draw(judged, place))
+    if not written:
+        raise BnstudyError(
+            f"Nothing is recorded in {place.folder}; `bnstudy run lr-sweep` records something."
+        )
+    out_json(written) if as_json else out("\n".join(written))
+
+
+@app.command()
+def status(
+    profile: Profile = "quick",
+    results: Results = RESULTS,
+    seeds: Seeds = None,
+    why: Annotated[
+        bool, typer.Option("--why", help="Say why records are left out and figures stale.")
+    ] = False,
+    ablations: Extra = None,
+    as_json: Json = False,
+) -> None:
+    """Done, missing, diverged and failed trials of each ablation, and whether its figure is of them."""
+    from bnstudy import views
+
+    place = _place(results, profile)
+    rows = [views.state(ablation, place) for ablation in _chosen(None, True, profile, seeds, ablations)]
+    if as_json:
+        out_json(rows)
+        return
+    out(views.table(rows, ("name", "done", "missing", "diverged", "failed", "figure")))
+    for row in rows if why else ():
+        out(
+            "\n".join(
+                [f"\n{row['name']}", *(f"  {reason}" for reason in row["why"] or ["nothing to report"])]
+            )
+        )
+
+
+@app.command()
+def data(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Where the images are; fetch and check them."""
+    from bnstudy import data as images
+    from bnstudy import views
+
+    path = images.fetch(data_dir, say)
+    sources = [vars(source) for source in images.where(data_dir)]
+    if as_json:
+        out_json({"path": str(path), "sha256": images.REAL_SHA256, "sources": sources})
+    else:
+        rows = [s | {"available": "yes" if s["available"] else "no"} for s in sources]
+        out(views.table(rows, ("kind", "place", "available", "note")))
+        out(f"\n{path} holds the 70,000 images, checked.")
+
+
+@app.command()
+def doctor(data_dir: DataDir = None, results: Results = RESULTS, as_json: Json = False) -> None:
+    """Versions, devices, data, determinism: what is fine, what is not, what to do."""
+    from bnstudy import doctor as examine
+    from bnstudy import views
+
+    rows = [vars(finding) for finding in examine.examine(results, data_dir)]
+    out_json(rows) if as_json else out(views.table(rows, ("what", "state", "found", "advice")))
+    raise typer.Exit(MISTAKE if any(row["state"] == "broken" for row in rows) else DONE)
+
+
+@app.command()
+def bench(
+    workers: Workers = None,
+    epochs: Annotated[int, typer.Option(help="Epochs a trial; more is steadier.", min=1)] = 2,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Images a second of complete trials here, beside plain loops, and `d2l`'s own where it is installed."""
+    from bnstudy import bench as benchmark
+
+    measured = benchmark.measure(workers or study.cores(), epochs, data_dir, say)
+    out_json(measured) if as_json else out(benchmark.text(measured))
+
+
+@app.command()
+def export(
+    name: Name,
+    profile: Profile = "quick",
+    results: Results = RESULTS,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A .csv or .parquet file; default: csv on standard output."),
+    ] = None,
+    ablations: Extra = None,
+) -> None:
+    """A tidy table of what is recorded, one row a trial."""
+    from bnstudy import views
+
+    [ablation] = _chosen([name], False, profile, None, ablations)
+    frame = _place(results, profile).ledger(ablation.name).frame()
+    if output is None:
+        out(views.csv(frame).rstrip("\n"))
+    else:
+        views.write_table(frame, output)
+        say(f"{len(frame)} trials in {output}")
+
+
+@app.command()
+def show(
+    trial: Annotated[str, typer.Argument(help="A trial's id, or the beginning of one.")],
+    profile: Profile = "quick",
+    results: Results = RESULTS,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Train it again and compare.")] = False,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """One record in full, with the command that reruns it."""
+    from bnstudy import views
+
+    record = views.find(trial, _place(results, profile))
+    shown: Mapping[str, Any] = json.loads(record.line())
+    if rerun:
+        shown = views.rerun(record, data_dir, device, say)
+    out_json(shown) if as_json else out(views.record_text(shown))
+    if not rerun and not as_json:
+        out(f"\nrerun: bnstudy show {record.trial} --profile {profile} --results {results} --rerun")
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="A trial's id, or an arm: lr-sweep:network=bn,lr=1.")],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    profile: Profile = "quick",
+    results: Results = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Two trials or arms: their resolved difference, their numbers and their curves."""
+    from bnstudy import views
+
+    compared = views.compared(a, b, _place(results, profile))
+    out_json(compared) if as_json else out(views.compare_text(compared))
+
+
+if __name__ == "__main__":
+    main()

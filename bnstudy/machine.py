@@ -1,0 +1,78 @@
+"""The machine under a training: which devices there are, and how a process is set up for one."""
+
+import ctypes
+import os
+import platform
+import resource
+import sys
+from typing import Any
+
+import torch
+
+from bnstudy.errors import BnstudyError
+
+KEEP_PAGES = 1 << 30  # bytes; below this size freed memory stays with the process
+
+
+def devices(asked: str) -> list[str]:
+    """Return the devices to use for `auto`, `cpu`, `cuda` (all of them) or `cuda:N`: one worker each on GPUs.
+
+    Raises `BnstudyError` for a device that is not there.
+    """
+    gpus = [f"cuda:{n}" for n in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    if asked == "cpu" or (asked == "auto" and not gpus):
+        return ["cpu"]
+    if asked in ("auto", "cuda") and gpus:
+        return gpus
+    if asked in gpus:
+        return [asked]
+    found = f"found {', '.join(gpus)}" if gpus else "PyTorch finds no CUDA device here"
+    raise BnstudyError(
+        f"No device {asked!r}: {found}. Use --device cpu, or see `bnstudy doctor` for what is missing."
+    )
+
+
+def prepare(device: str) -> None:
+    """Set this process up to train on one device: one thread, deterministic kernels, full float32.
+
+    One thread in each of several processes trains faster than several in one, and sums in one order.
+    """
+    torch.set_num_threads(1)
+    _keep_pages()
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    if device.startswith("cuda"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.cuda.set_device(torch.device(device))
+
+
+def _keep_pages() -> None:
+    """Let glibc keep freed memory: a step frees and takes 200 MB, and new pages cost a third of it."""
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-3, KEEP_PAGES)  # M_MMAP_THRESHOLD
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+def facts(device: str) -> dict[str, Any]:
+    """Return how this process computes: the part of a record's provenance that only it knows."""
+    gpu = device.startswith("cuda")
+    return {
+        "device": torch.cuda.get_device_name(device) if gpu else "cpu",
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "tf32": torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cuda": torch.version.cuda if gpu else None,
+    }
+
+
+def peak_memory_bytes(device: str) -> int:
+    """Return the most memory this process has held: on the GPU by tensors, on the CPU resident."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    kilo = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilo

@@ -1,0 +1,294 @@
+"""Brings an ablation's missing packs to an executor and their records to the ledger; the queue is Optuna's.
+
+The ledger is the truth. Optuna's storage holds the queue and what the dashboard shows, and is rebuilt from
+the ledger when it is missing or damaged.
+"""
+
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from bnstudy.design import Ablation, Trial
+from bnstudy.errors import BnstudyError
+from bnstudy.executors import Done, Executor, Failed, Progress
+from bnstudy.ledger import Ledger, Record
+from bnstudy.outcome import Outcome
+from bnstudy.packs import Job, Pack, Result, plan
+from bnstudy.recipe import canonical_json, digest
+
+ATTEMPTS = 3
+"""How often one `run` starts a pack whose training raises an error or whose worker dies."""
+
+Params = dict[str, Any]
+
+
+class NothingInvented(optuna.samplers.BaseSampler):
+    """A sampler for a design that is written down: every parameter must have been enqueued."""
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return no search space."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> Params:
+        """Return no parameters."""
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Raise: an empty queue must not make up a trial."""
+        raise RuntimeError(f"trial {trial.number} was asked for {param_name!r}, which nobody enqueued")
+
+
+class Queue:
+    """The ablation's Optuna study. Only the holder of the lease uses it.
+
+    Levels are categories of a study that is named after them, so that a changed design gets a new study.
+    """
+
+    def __init__(self, storage: BaseStorage, ablation: Ablation) -> None:
+        self.levels = {f.name: [level.name for level in f.levels] for f in ablation.factors}
+        self.distributions: dict[str, BaseDistribution] = {
+            name: CategoricalDistribution(levels) for name, levels in self.levels.items()
+        }
+        self.study = optuna.create_study(
+            study_name=f"{ablation.name}-{digest(canonical_json(self.levels), 8)}",
+            storage=storage,
+            sampler=NothingInvented(),
+            pruner=optuna.pruners.NopPruner(),
+            direction="maximize",
+            load_if_exists=True,
+        )
+
+    def recover(self, ablation: Ablation, recorded: Mapping[str, Record]) -> None:
+        """Fail what a dead coordinator left running or waiting, and add what only the ledger knows."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self.study.tell(trial.number, state=TrialState.FAIL)
+        for _ in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self.study.tell(self.study.ask(), state=TrialState.FAIL)
+        done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        known = {trial.user_attrs.get("trial") for trial in done}
+        self.study.add_trials(
+            create_trial(
+                params=dict(trial.arm.levels),
+                distributions=self.distributions,
+                value=_value(recorded[trial.id].outcome),
+                user_attrs=_attributes(trial) | {"status": recorded[trial.id].outcome.status},
+            )
+            for trial in ablation.trials
+            if trial.id in recorded and recorded[trial.id].outcome.finished and trial.id not in known
+        )
+
+    def claim(self, trials: Sequence[Trial]) -> list[optuna.Trial]:
+        """Enqueue trials and ask for them: they are running from now on."""
+        for trial in trials:
+            self.study.enqueue_trial(dict(trial.arm.levels), user_attrs=_attributes(trial))
+        return [self.study.ask(self.distributions) for _ in trials]
+
+    def tell(self, claimed: optuna.Trial, outcome: Outcome) -> None:
+        """End a claimed trial: with its accuracy, whether it diverged or not, or as failed."""
+        claimed.set_user_attr("status", outcome.status)
+        if outcome.finished:
+            self.study.tell(claimed, _value(outcome))
+        else:
+            self.study.tell(claimed, state=TrialState.FAIL)
+
+    def give_up(self, claimed: Sequence[optuna.Trial]) -> None:
+        """End claimed trials that will not be told an outcome."""
+        for trial in claimed:
+            self.study.tell(trial, state=TrialState.FAIL)
+
+
+def _attributes(trial: Trial) -> Params:
+    return {"trial": trial.id, "seed": trial.seed}
+
+
+def _value(outcome: Outcome) -> float:
+    """Return the accuracy: finite for a diverged trial too, since Optuna fails a trial told NaN."""
+    return outcome.precise_test_accuracy or 0.0
+
+
+@contextmanager
+def lease(folder: Path) -> Iterator[None]:
+    """Hold a results folder against other coordinators; the system releases it when the process dies."""
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BnstudyError(
+            f"Another bnstudy is running on {folder}. Wait for it to end, or choose another folder with --results."
+        ) from None
+    except OSError as error:
+        raise BnstudyError(
+            f"Cannot write to {folder}: {error.strerror or error}. Choose another folder with --results."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def open_storage(folder: Path, notify: Callable[[str], None]) -> BaseStorage:
+    """Return the storage in a results folder; a damaged journal is set aside, for the ledger has it all."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = folder / "optuna.journal"
+    try:
+        return JournalStorage(JournalFileBackend(str(path)))
+    except OSError as error:
+        raise BnstudyError(
+            f"Cannot write to {path}: {error.strerror or error}. Choose another folder with --results."
+        ) from error
+    except Exception:  # whatever a journal's damage makes of its reader
+        os.replace(path, path.with_suffix(".journal.damaged"))
+        notify(f"{path} is damaged and was set aside; the queue is rebuilt from the ledger.")
+        return JournalStorage(JournalFileBackend(str(path)))
+
+
+@dataclass
+class Tally:
+    """How far a run is: trials of the design, those recorded, those that failed, images trained."""
+
+    total: int
+    recorded: int
+    missing: int
+    images_planned: int
+    images: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    """Why a trial has no finished record, by trial id."""
+    retried: list[str] = field(default_factory=list)
+    """Why packs were started again."""
+
+
+def missing(ablation: Ablation, recorded: Mapping[str, Record]) -> list[tuple[Pack, list[Trial]]]:
+    """Return the packs of the plan that miss a finished record, each with the trials that miss it."""
+    found = []
+    for pack in plan(ablation):
+        trials = [t for t in pack.trials if t.id not in recorded or not recorded[t.id].outcome.finished]
+        if trials:
+            found.append((pack, trials))
+    return found
+
+
+class Run:
+    """One ablation's missing packs on their way through an executor. The caller holds the lease."""
+
+    def __init__(
+        self,
+        ablation: Ablation,
+        ledger: Ledger,
+        storage: BaseStorage,
+        executor: Executor,
+        *,
+        images: Path | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        notify: Callable[[Tally], None] = lambda tally: None,
+    ) -> None:
+        self.ablation, self.ledger, self.executor, self.images = ablation, ledger, executor, images
+        self.provenance, self.notify = dict(provenance or {}), notify
+        ledger.set_aside_torn_line()
+        recorded = ledger.recorded()
+        packs = missing(ablation, recorded)
+        self.wanted = dict(packs)
+        self.todo = deque(self.wanted)
+        self.claimed: dict[Pack, list[optuna.Trial]] = {}
+        self.attempts: Counter[Pack] = Counter()
+        self.trained: Counter[Pack] = Counter()
+        self.tally = Tally(
+            total=len(ablation.trials),
+            recorded=len(ablation.trials) - sum(map(len, self.wanted.values())),
+            missing=sum(map(len, self.wanted.values())),
+            images_planned=sum(map(images_of, self.todo)),
+        )
+        if packs:
+            self.queue = Queue(storage, ablation)
+            self.queue.recover(ablation, recorded)
+
+    def execute(self) -> Tally:
+        """Run everything that is missing; on any exception what runs is given up and the queue told."""
+        try:
+            self.notify(self.tally)
+            while self.todo or self.claimed:
+                while self.todo and self.executor.free():
+                    self._submit(self.todo.popleft())
+                for event in self.executor.events(0.5):
+                    self._take(event)
+                self.notify(self.tally)
+        finally:
+            if self.claimed:
+                self.executor.close()
+                with suppress(OSError):  # a full disk must not hide what is being raised
+                    self.queue.give_up([trial for trials in self.claimed.values() for trial in trials])
+        return self.tally
+
+    def _submit(self, pack: Pack) -> None:
+        self.attempts[pack] += 1
+        self.claimed[pack] = self.queue.claim(self.wanted[pack])
+        self.executor.submit(Job(pack, "", self.images))
+
+    def _take(self, event: Progress | Done | Failed) -> None:
+        match event:
+            case Progress(pack, images):
+                self._count(pack, images)
+            case Done(pack, result):
+                self._count(pack, images_of(pack) - self.trained[pack])
+                self._record(pack, result)
+            case Failed(pack, status, reason):
+                self._count(pack, -self.trained[pack])
+                self._failed(pack, status, reason)
+
+    def _count(self, pack: Pack, images: int) -> None:
+        self.trained[pack] += images
+        self.tally.images += images
+
+    def _failed(self, pack: Pack, status: str, reason: str) -> None:
+        """Start a pack again, or record why it has no outcome."""
+        if self.attempts[pack] < ATTEMPTS:
+            self.tally.retried.append(reason)
+            self.queue.give_up(self.claimed.pop(pack))
+            self.todo.appendleft(pack)
+            return
+        failure = Outcome(status=status, reason=f"{reason}, {ATTEMPTS} times")
+        self._record(pack, Result((failure,) * len(pack.trials), {}))
+
+    def _record(self, pack: Pack, result: Result) -> None:
+        """Append the wanted trials of a pack in one write, then tell the queue."""
+        outcomes = dict(zip(pack.trials, result.outcomes, strict=True))
+        records = [self._made(pack, trial, outcomes[trial], result) for trial in self.wanted[pack]]
+        self.ledger.append(records)
+        for claimed, trial in zip(self.claimed.pop(pack), self.wanted[pack], strict=True):
+            self.queue.tell(claimed, outcomes[trial])
+            if outcomes[trial].finished:
+                self.tally.recorded += 1
+                self.tally.missing -= 1
+            else:
+                self.tally.failed[trial.id] = outcomes[trial].reason or outcomes[trial].status
+
+    def _made(self, pack: Pack, trial: Trial, outcome: Outcome, result: Result) -> Record:
+        place = {
+            "size": len(pack.slots),
+            "slot": pack.trials.index(trial),
+            "shares_images": pack.shares_images,
+        }
+        provenance = {**self.provenance, **result.provenance, "pack": place, "attempts": self.attempts[pack]}
+        return Record.of(self.ablation.name, trial, outcome, provenance)
+
+
+def images_of(pack: Pack) -> int:
+    """Return how many images the training of a pack passes, its trials together."""
+    recipe = pack.trials[0].arm.recipe
+    return recipe.train_images * recipe.epochs * len(pack.slots)
