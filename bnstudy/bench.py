@@ -117,7 +117,6 @@ def _plain(pool: Pool, images: Path, workers: int, epochs: int) -> float:
 def plain_loop(job: Job, report: Callable[[int], None]) -> Result:
     """Train the first trial of a pack as a reader would, over one tensor in memory, validating each epoch."""
     machine.prepare(job.device)
-    torch.use_deterministic_algorithms(False)
     trial = job.pack.trials[0]
     recipe = trial.arm.recipe
     images = data.load(recipe.data, job.images)

@@ -179,7 +179,8 @@ def run(
     failed = {name: tally.failed for name, tally in tallies.items() if tally.failed}
     for name, reasons in failed.items():
         say(
-            f"{name}: {len(reasons)} trials failed ({next(iter(reasons.values()))}). Run it again to retry them."
+            f"{name}: {len(reasons)} trials failed ({next(iter(reasons.values()))}). "
+            "The same command tries them again."
         )
     raise typer.Exit(FAILED if failed else DONE)
 

@@ -126,7 +126,7 @@ def _determinism() -> Iterator[Finding]:
 
 
 def alone_or_not() -> bool:
-    """Return whether a trial comes out bitwise the same in a pack of 2 and in another place of a pack of 5."""
+    """Return whether a trial is bitwise the same in a pack of 2 and in another place of a pack of 5."""
     machine.prepare("cpu")
     images = data.load("sample")
     recipe = Recipe(data="sample", train_images=320, validation_images=100, batch_size=64, epochs=1)

@@ -1,7 +1,6 @@
 """From frames to figures, each with a sidecar that says what it was drawn from."""
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -56,7 +54,7 @@ class Drawing:
 
 
 def draw(drawing: Drawing) -> Figure:
-    """Return the ablation's figure; raises `BnstudyError` where no trial is finished or no figure so named."""
+    """Return the ablation's figure; raises `BnstudyError` without finished trials or such a figure."""
     if drawing.frame.empty:
         raise BnstudyError(
             f"{drawing.ablation.name} has no finished trials yet; `bnstudy run {drawing.ablation.name}`."
@@ -78,9 +76,9 @@ def save(figure: Figure, folder: Path, name: str, sidecar: Mapping[str, Any]) ->
             metadata = {"Date": None} if suffix == "svg" else {"Software": None}
             with style.applied():
                 figure.savefig(folder / f".{name}.tmp", format=suffix, metadata=metadata)
-            os.replace(folder / f".{name}.tmp", folder / f"{name}.{suffix}")
+            (folder / f".{name}.tmp").replace(folder / f"{name}.{suffix}")
         (folder / f".{name}.tmp").write_text(json.dumps(sidecar, indent=1) + "\n")
-        os.replace(folder / f".{name}.tmp", folder / f"{name}.json")
+        (folder / f".{name}.tmp").replace(folder / f"{name}.json")
     except OSError as error:
         raise BnstudyError(
             f"Cannot write figures to {folder}: {error.strerror or error}. "
@@ -97,7 +95,7 @@ def data_hash(records: Mapping[str, Record]) -> str:
 def sidecar(
     ablation: Ablation, records: Mapping[str, Record], profile: str, commit: str | None
 ) -> dict[str, Any]:
-    """Return what goes beside a figure: the trials drawn, the hash of the data behind it, the code's commit."""
+    """Return what goes beside a figure: trials drawn, hash of the data behind it, commit of the code."""
     held = {trial.id: records[trial.id] for trial in ablation.trials if trial.id in records}
     return {
         "ablation": ablation.name,

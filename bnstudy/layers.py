@@ -69,6 +69,6 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class for shapes."""
-        each = x.unflatten(1, (len(self.weight), -1)).transpose(0, 1)
+        each = x.view(len(x), len(self.weight), -1).transpose(0, 1)
         y = torch.baddbmm(self.bias.unsqueeze(1), each, self.weight.transpose(1, 2))
         return y.transpose(0, 1).flatten(1)

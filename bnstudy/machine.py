@@ -35,17 +35,19 @@ def devices(asked: str) -> list[str]:
 def prepare(device: str) -> None:
     """Set this process up to train on one device: one thread, deterministic kernels, full float32.
 
-    One thread in each of several processes trains faster than several in one, and sums in one order.
+    One thread in each of several processes trains faster than several in one, and sums in one order; a
+    CPU needs nothing else to be deterministic.
     """
     torch.set_num_threads(1)
     _keep_pages()
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
     if device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)  # imports the compiler: 150 MB that a CPU need not spend
+        # Filling new memory to expose its use would cost a pass over every tensor.
+        setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
         torch.cuda.set_device(torch.device(device))
 
 
@@ -63,7 +65,7 @@ def facts(device: str) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name(device) if gpu else "cpu",
         "threads": torch.get_num_threads(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "deterministic": not gpu or torch.are_deterministic_algorithms_enabled(),
         "tf32": torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cuda": torch.version.cuda if gpu else None,

@@ -54,7 +54,7 @@ def host() -> dict[str, Any]:
 
 def gpus() -> list[str]:
     """Return the names of the GPUs that the NVIDIA driver shows; none without a driver."""
-    import pynvml  # type: ignore[import-untyped]
+    import pynvml
 
     with suppress(pynvml.NVMLError):
         pynvml.nvmlInit()

@@ -160,7 +160,7 @@ def _check_ranges(recipe: Recipe) -> None:
             raise BnstudyError(f"{name} = {value!r} cannot train: it must be a finite number above 0.")
     if not 0 < recipe.momentum <= 1:
         raise BnstudyError(
-            f"momentum = {recipe.momentum!r} must be above 0 and at most 1: it is the weight of the new batch."
+            f"momentum = {recipe.momentum!r} must be above 0 and at most 1, the weight of the new batch."
         )
     for name, least in {"train_images": 1, "validation_images": 0, "padding": 0, "epochs": 1}.items():
         if getattr(recipe, name) < least:
@@ -182,8 +182,8 @@ def _check_batches(recipe: Recipe) -> None:
         )
     if recipe.train_images % recipe.batch_size == 1:
         raise BnstudyError(
-            f"train_images = {recipe.train_images:,} in batches of {recipe.batch_size} leaves a last batch of "
-            "one image, which batch normalization cannot use. Change either number by one."
+            f"train_images = {recipe.train_images:,} in batches of {recipe.batch_size} leaves a last batch "
+            "of one image, which batch normalization cannot use. Change either number by one."
         )
 
 

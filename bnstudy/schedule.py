@@ -4,7 +4,6 @@ The ledger is the truth. Optuna's storage holds the queue and what the dashboard
 the ledger when it is missing or damaged.
 """
 
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -131,7 +130,8 @@ def lease(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         raise BnstudyError(
-            f"Another bnstudy is running on {folder}. Wait for it to end, or choose another folder with --results."
+            f"Another bnstudy is running on {folder}. Wait for it to end, or choose another folder "
+            "with --results."
         ) from None
     except OSError as error:
         raise BnstudyError(
@@ -154,7 +154,7 @@ def open_storage(folder: Path, notify: Callable[[str], None]) -> BaseStorage:
             f"Cannot write to {path}: {error.strerror or error}. Choose another folder with --results."
         ) from error
     except Exception:  # whatever a journal's damage makes of its reader
-        os.replace(path, path.with_suffix(".journal.damaged"))
+        path.replace(path.with_suffix(".journal.damaged"))
         notify(f"{path} is damaged and was set aside; the queue is rebuilt from the ledger.")
         return JournalStorage(JournalFileBackend(str(path)))
 

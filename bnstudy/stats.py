@@ -237,7 +237,7 @@ def workable_location(cells: Sequence[Workable], grid: Sequence[float], level: f
     # Both tails cannot fail by agreement at once, so agreement may use up the whole error rate.
     low, high = _bounds(lows, highs, level, 1 - level, float(np.diff(steps).max()))
     rates = (0.0, *map(float, grid), np.inf)
-    below = int(np.searchsorted(steps, low + ROUNDING, side="right"))
+    below = int(np.searchsorted(steps, low + ROUNDING))
     above = int(np.searchsorted(steps, high - ROUNDING)) + 1
     return Estimate(_location(cells, steps), rates[below], rates[above], level, len(cells))
 
@@ -278,9 +278,14 @@ def _fitted_mean(cells: tuple[Workable, ...]) -> float:
     """
     lows, highs = _logs([c.low for c in cells]), _logs([c.high for c in cells])
     inner = np.array([lows.max(), highs.min()])
-    if inner[0] > inner[1] and np.isfinite(lows + highs).any():
-        return float(norm.fit(CensoredData.interval_censored(lows, highs))[0])
-    return float(inner[np.isfinite(inner)].mean())
+    if inner[0] <= inner[1] or not np.isfinite(lows + highs).any():
+        return float(inner[np.isfinite(inner)].mean())
+    ends = np.concatenate([lows, highs])
+    scale = ends[np.isfinite(ends)].std()
+    # The search starts at the mean with steps of 5% of it: near zero it stalls (half a decade off).
+    origin = ends[np.isfinite(ends)].mean() - 3 * scale
+    data = CensoredData.interval_censored((lows - origin) / scale, (highs - origin) / scale)
+    return float(origin + scale * norm.fit(data)[0])
 
 
 def _bounds(lows: Floats, highs: Floats, level: float, chance: float, width: float) -> tuple[float, float]:

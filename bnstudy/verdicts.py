@@ -112,8 +112,8 @@ def weigh(ablation: Ablation, frame: pd.DataFrame, claim: Claim) -> tuple[Eviden
         seeds = sorted(set(cells[0]) & set(cells[1]))
         if len(seeds) < 2:
             return None, len(seeds)
-        pairs = [[side[seed] for seed in seeds] for side in cells]
-        interval: Interval = functools.partial(stats.workable_ratio, *pairs, rates(over))
+        treatments, controls = ([side[seed] for seed in seeds] for side in cells)
+        interval = functools.partial(stats.workable_ratio, treatments, controls, rates(over))
         return _evidence(interval, claim), len(seeds)
     values = outcomes(ablation, treatment, claim.measure), outcomes(ablation, control, claim.measure)
     seeds = sorted(set(values[0]) & set(values[1]))
@@ -151,7 +151,7 @@ def outcomes(ablation: Ablation, rows: pd.DataFrame, measure: Measure) -> dict[i
 
 
 def workable(factor: Factor, rows: pd.DataFrame, measure: Measure) -> dict[int, Workable]:
-    """Return each seed's largest workable rate among the levels of `factor`, between two rates of the grid."""
+    """Return each seed's largest workable rate among the levels of `factor`, as a cell of their grid."""
     grid, cells = rates(factor), {}
     rows = complete(rows, factor)
     for seed in rows.seed.unique():

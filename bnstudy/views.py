@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,8 +120,8 @@ def _estimated_seconds(packs: Sequence[Pack], records: Sequence[Record], workers
     ]
     if not speeds:
         return None
-    speed = sorted(speeds)[len(speeds) // 2]
-    return round(sum(map(images_of, packs)) / speed / min(workers, max(1, len(packs))), 1)
+    images = sum(map(images_of, packs))
+    return float(round(images / statistics.median(speeds) / min(workers, max(1, len(packs)))))
 
 
 def plan_text(value: Row) -> str:
@@ -145,8 +146,8 @@ def plan_text(value: Row) -> str:
             "",
             table(arms, ("arm", "differs from the control in")),
             "",
-            f"{value['trials']} trials: {len(arms)} arms x {len(value['seeds'])} seeds, in {value['packs']} packs "
-            f"({value['profile']} profile)",
+            f"{value['trials']} trials ({value['profile']} profile): "
+            f"{len(arms)} arms x {len(value['seeds'])} seeds, in {value['packs']} packs",
             f"missing: {why}, {value['missing_packs']} packs",
             f"time: {time}",
         ]
@@ -298,7 +299,7 @@ def compared(a: str, b: str, place: study.Place) -> Row:
         "precise_train_accuracy",
         "validation_area",
     )
-    numbers = [{"outcome": name, "a": _mean(left, name), "b": _mean(right, name)} for name in names]
+    means = {name: (_mean(left, name), _mean(right, name)) for name in names}
     return {
         "a": {
             "name": a,
@@ -311,7 +312,9 @@ def compared(a: str, b: str, place: study.Place) -> Row:
             "status": _counted([r.outcome.status for r in right]),
         },
         "differs_in": {name: {"a": x, "b": y} for name, (x, y) in differences.items()},
-        "outcomes": [n | {"a minus b": _minus(n["a"], n["b"])} for n in numbers],
+        "outcomes": [
+            {"outcome": name, "a": x, "b": y, "a minus b": _minus(x, y)} for name, (x, y) in means.items()
+        ],
         "validation_accuracy": {"a": _curve(left), "b": _curve(right)},
     }
 

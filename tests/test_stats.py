@@ -281,10 +281,12 @@ class TestLocation:
         cells = [Workable(0.3, 1.0)] * 4 + [Workable(1.0, 3.0)]
         assert workable_location(cells, GRID).value == pytest.approx(1)
 
-    def test_value_is_the_maximum_of_the_likelihood(self) -> None:
-        cells = [CELLS[k] for k in (2, 3, 3, 5, 6, 11)]
+    # At the second, scipy's own starting point stalls half a decade away.
+    @pytest.mark.parametrize("found", [(2, 3, 3, 5, 6, 11), (0, 0, 2, 6, 8, 10)])
+    def test_value_is_the_maximum_of_the_likelihood(self, found: tuple[int, ...]) -> None:
+        cells = [CELLS[k] for k in found]
         lows, highs = np.log10([(c.low, c.high) for c in cells]).T[:, :, None, None]
-        means, spreads = np.meshgrid(np.linspace(-2, 3, 501), np.linspace(0.5, 3, 251), indexing="ij")
+        means, spreads = np.meshgrid(np.linspace(-2, 3, 501), np.linspace(0.5, 4, 351), indexing="ij")
         ends = zip(lows, highs, strict=True)
         chances = [np.diff(reference.norm.cdf([e, f], means, spreads), axis=0) for e, f in ends]
         best = means.flat[np.prod(chances, axis=0).argmax()]
@@ -323,7 +325,7 @@ class TestLocation:
         scaled = {cell: Workable(cell.low * 10, cell.high * 10) for cell in CELLS}
         again = workable_location([scaled[c] for c in cells], [10 * rate for rate in GRID])
         assert (again.low, again.high) == (10 * estimate.low, 10 * estimate.high)
-        assert again.value == pytest.approx(10 * estimate.value, rel=1e-2)
+        assert again.value == pytest.approx(10 * estimate.value, rel=2e-3)
 
     @pytest.mark.parametrize("top", [12, 0])
     @pytest.mark.parametrize("n", SEED_COUNTS)
