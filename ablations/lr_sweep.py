@@ -61,7 +61,7 @@ ablation = Ablation(
             "train_images": 1600,
             "validation_images": 400,
             "batch_size": 32,
-            "epochs": 4,
+            "epochs": 3,
         },
     ),
     figure="learning rates",

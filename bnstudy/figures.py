@@ -1,6 +1,7 @@
 """From frames to figures, each with a sidecar that says what it was drawn from."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from bnstudy.claims import largest_workable
 from bnstudy.design import Ablation, Factor
 from bnstudy.errors import BnstudyError, unknown
 from bnstudy.ledger import Record
-from bnstudy.recipe import canonical_json, digest
+from bnstudy.recipe import canonical_json, digest, level_name
 
 SUFFIXES = ("svg", "png")
 
@@ -64,7 +65,7 @@ def draw(drawing: Drawing) -> Figure:
     with style.applied():
         figure = FIGURES[drawing.ablation.figure](drawing)
         if drawing.preview:
-            figure.text(0.995, 0.995, drawing.preview, ha="right", va="top", color=style.MUTED, fontsize=7.5)
+            figure.text(0.995, 0.004, drawing.preview, ha="right", color=style.MUTED, fontsize=7.5)
         return figure
 
 
@@ -131,7 +132,7 @@ def _arms(drawing: Drawing) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel("test accuracy (statistics recomputed); circles: seeds, bar: mean and 95% interval")
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axes.set_title(drawing.ablation.question)
+    style.headline(figure, drawing.ablation.question)
     style.tidy(axes)
     axes.grid(visible=True, axis="x")
     return figure
@@ -140,13 +141,13 @@ def _arms(drawing: Drawing) -> Figure:
 def _learning_rates(drawing: Drawing) -> Figure:
     """Draw accuracy against learning rate, the share of seeds that train, the largest workable rate of each
     arm, and the validation accuracy over epochs at its best rate."""
-    figure = Figure(figsize=(style.WIDTH, 6.3))
+    figure = Figure(figsize=(style.WIDTH, 6.6))
     (accuracy, share), (largest, epochs) = figure.subplots(2, 2)
     _accuracy_by_rate(drawing, accuracy)
     _share_that_trains(drawing, share)
     _largest_workable(drawing, largest)
     _validation_over_epochs(drawing, epochs)
-    figure.suptitle(drawing.ablation.question, x=0.008, ha="left", fontsize=11.5, fontweight="bold")
+    style.headline(figure, drawing.ablation.question, {a[1]: (a[3], a[4]) for a in drawing.arms()})
     return figure
 
 
@@ -155,124 +156,106 @@ def _rate(rows: pd.DataFrame) -> "pd.Series[float]":
 
 
 def _accuracy_by_rate(drawing: Drawing, axes: Axes) -> None:
-    seeds = drawing.frame.seed.nunique()
-    for _, label, rows, color, marker in drawing.arms():
-        by_rate = [(rate, list(group)) for rate, group in rows.precise_train_accuracy.groupby(_rate(rows))]
-        axes.plot(
-            _rate(rows), rows.precise_train_accuracy, marker, ms=3, mfc="none", mec=color, mew=0.7, alpha=0.6
-        )
-        axes.plot([r for r, _ in by_rate], [sum(v) / len(v) for _, v in by_rate], color=color, label=label)
-        means = [(rate, stats.mean(group)) for rate, group in by_rate if len(group) > 1]
-        low = [max(0.0, mean.low) for _, mean in means]
-        high = [min(1.0, mean.high) for _, mean in means]
-        axes.fill_between([rate for rate, _ in means], low, high, color=color, alpha=0.15, lw=0)
+    for _, _, rows, color, marker in drawing.arms():
+        scores = rows.precise_train_accuracy
+        axes.plot(_rate(rows), scores, marker, ms=3.5, mfc="none", mec=color, mew=0.8, alpha=0.65)
+        means = scores.groupby(_rate(rows)).mean()
+        axes.plot(means.index, means, color=color)
+        intervals = {rate: stats.mean(list(v)) for rate, v in scores.groupby(_rate(rows)) if len(v) > 1}
+        low = [max(0.0, interval.low) for interval in intervals.values()]
+        high = [min(1.0, interval.high) for interval in intervals.values()]
+        axes.fill_between(list(intervals), low, high, color=color, alpha=0.14, lw=0)
     axes.axhline(0.5, color=style.MUTED, lw=0.8, ls=(0, (4, 3)))
-    axes.text(
-        0.995,
-        0.51,
-        "optimization works",
-        transform=axes.get_yaxis_transform(),
-        ha="right",
-        fontsize=7,
-        color=style.MUTED,
-    )
-    axes.set(
-        xscale="log", ylim=(0, 1), xlabel="learning rate", ylabel="training accuracy after the last epoch"
-    )
+    axes.set(ylim=(0, 1), ylabel="training accuracy at the end")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_title(f"Accuracy: {seeds} seeds, mean and 95% interval")
-    axes.legend(frameon=False, fontsize=7.5, loc="upper left", bbox_to_anchor=(0, 0.46))
+    axes.set_title("Every seed, mean and 95% interval")
+    _learning_rate_axis(axes, drawing)
+
+
+def _learning_rate_axis(axes: Axes, drawing: Drawing) -> None:
+    """Make x a log axis whose ticks are the powers of ten among the rates, written as they are declared."""
+    grid = verdicts.rates(drawing.ablation.factor("lr"))
+    axes.set(xscale="log", xlim=(grid[0] / 1.8, grid[-1] * 1.8), xlabel="learning rate")
+    decades = [rate for rate in grid if math.log10(rate).is_integer()]
+    axes.set_xticks(decades, [level_name(rate) for rate in decades])
+    axes.set_xticks(grid, minor=True, labels=[""] * len(grid))
     style.tidy(axes)
 
 
 def _share_that_trains(drawing: Drawing, axes: Axes) -> None:
-    arms = drawing.arms()
-    for place, (_, _, rows, color, marker) in enumerate(arms):
-        shares = {
-            t: (rows.precise_train_accuracy >= t).groupby(_rate(rows)).mean() for t in verdicts.THRESHOLDS
-        }
-        middle = shares[0.5]
+    for place, (_, _, rows, color, marker) in enumerate(drawing.arms()):
+        works = {t: rows.precise_train_accuracy >= t for t in verdicts.THRESHOLDS}
+        shares = {t: worked.groupby(_rate(rows)).mean() for t, worked in works.items()}
         # Arms that agree would hide each other: each is drawn a hair lower than the one before.
         shift = -0.012 * place
-        axes.fill_between(
-            middle.index, shares[0.2] + shift, shares[0.8] + shift, color=color, alpha=0.18, lw=0
-        )
-        axes.plot(middle.index, middle + shift, marker=marker, ms=4, color=color)
-    axes.set(xscale="log", ylim=(-0.07, 1.05), xlabel="learning rate", ylabel="share of seeds")
+        grid = shares[0.5].index
+        axes.fill_between(grid, shares[0.2] + shift, shares[0.8] + shift, color=color, alpha=0.14, lw=0)
+        axes.plot(grid, shares[0.5] + shift, marker=marker, ms=4, color=color)
+    axes.set(ylim=(-0.08, 1.04), ylabel="share of seeds")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_title("Seeds that reach 50% (band: 80% to 20%)")
-    style.tidy(axes)
+    axes.set_title("Seeds that reach 50% (band: 80 to 20%)")
+    _learning_rate_axis(axes, drawing)
 
 
 def _largest_workable(drawing: Drawing, axes: Axes) -> None:
     factor = drawing.ablation.factor("lr")
-    grid = verdicts.rates(factor)
-    arms = drawing.arms()
-    for place, (_, _, rows, color, marker) in enumerate(arms):
+    grid, arms = verdicts.rates(factor), drawing.arms()
+    for place, (_, label, rows, color, marker) in enumerate(arms):
+        axes.text(grid[0] / 1.6, place - 0.33, label, color=color, va="center")
         for step, threshold in enumerate(verdicts.THRESHOLDS):
             cells = verdicts.workable(factor, rows, largest_workable("lr", threshold=threshold))
-            y = place + (step - 1) * 0.2
             if len(cells) < 2:
                 continue
             estimate = stats.workable_location(list(cells.values()), grid)
-            _open_interval(axes, y, estimate, grid, color=color, main=threshold == 0.5, marker=marker)
-    axes.set_yticks(range(len(arms)), [label for _, label, *_ in arms])
-    axes.set_ylim(len(arms) - 0.45, -0.55)
-    axes.set(xscale="log", xlim=(grid[0] / 2, grid[-1] * 2), xlabel="learning rate")
+            y, main = place + (step - 1) * 0.16, threshold == 0.5
+            _open_interval(axes, y, estimate, grid, color=color, marker=marker if main else "")
+    axes.set_yticks([])
+    axes.set_ylim(len(arms) - 0.6, -0.6)
     axes.set_title("Largest workable rate, 95% interval")
-    axes.text(
-        0,
-        -0.27,
-        "thick: 50% training accuracy; thin: 20% above, 80% below. Arrow: the grid ends.",
-        transform=axes.transAxes,
-        fontsize=7,
-        color=style.MUTED,
-    )
-    style.tidy(axes)
+    _learning_rate_axis(axes, drawing)
+    axes.set_xlabel("learning rate\nsuccess: thick 50%, thin 20% and 80%; arrow: the grid ends")
+    axes.spines["left"].set_visible(False)
     axes.grid(visible=True, axis="x")
-    axes.grid(visible=False, axis="y")
 
 
 def _open_interval(
-    axes: Axes,
-    y: float,
-    estimate: stats.Estimate,
-    grid: Sequence[float],
-    *,
-    color: str,
-    main: bool,
-    marker: str,
+    axes: Axes, y: float, estimate: stats.Estimate, grid: Sequence[float], *, color: str, marker: str
 ) -> None:
-    """Draw an interval on a log axis; an end beyond the grid is an arrow."""
-    low, high = max(estimate.low, grid[0] / 1.6), min(estimate.high, grid[-1] * 1.6)
-    axes.plot(
-        [low, high],
-        [y, y],
-        color=color,
-        lw=3 if main else 1.1,
-        alpha=0.9 if main else 0.6,
-        solid_capstyle="butt",
-    )
-    if estimate.low < grid[0]:
-        axes.plot([low], [y], "<", ms=5, color=color)
-    if estimate.high > grid[-1]:
-        axes.plot([high], [y], ">", ms=5, color=color)
-    if main:
+    """Draw an interval on a log axis, thick and with its estimate where there is a marker; an end beyond
+    the grid is an arrow."""
+    low, high = max(estimate.low, grid[0] / 1.5), min(estimate.high, grid[-1] * 1.5)
+    width, alpha = (3.0, 1.0) if marker else (1.0, 0.7)
+    axes.plot([low, high], [y, y], color=color, lw=width, alpha=alpha, solid_capstyle="butt")
+    for end, beyond, arrow in ((low, estimate.low < grid[0], "<"), (high, estimate.high > grid[-1], ">")):
+        if beyond:
+            axes.plot([end], [y], arrow, ms=3 + width, color=color, alpha=alpha)
+    if marker and grid[0] < estimate.value < grid[-1]:  # at an end it is where the grid stops
         axes.plot([estimate.value], [y], marker, ms=6, mfc="white", mec=color, mew=1.4)
 
 
 def _validation_over_epochs(drawing: Drawing, axes: Axes) -> None:
-    for _, label, rows, color, marker in drawing.arms():
+    last = 0
+    for _, _, rows, color, marker in drawing.arms():
         best = verdicts.best_level(rows, "lr")
-        curves = rows[rows.lr == best].set_index("seed").validation_accuracy.apply(pd.Series)
-        epochs = range(1, curves.shape[1] + 1)
-        axes.plot(epochs, curves.T, color=color, lw=0.6, alpha=0.45)
-        axes.plot(epochs, curves.mean(), color=color, marker=marker, ms=4, label=f"{label}, rate {best}")
-    axes.set(xlabel="epoch", ylabel="validation accuracy")
-    axes.set_xticks(range(1, curves.shape[1] + 1))
+        curves = [list(curve) for curve in rows[rows.lr == best].validation_accuracy]
+        mean = [sum(values) / len(values) for values in zip(*curves, strict=True)]
+        epochs = range(1, len(mean) + 1)
+        axes.plot(epochs, list(zip(*curves, strict=True)), color=color, lw=0.6, alpha=0.45)
+        axes.plot(epochs, mean, color=color, marker=marker, ms=4)
+        axes.annotate(
+            f"rate {best}",
+            (len(mean), mean[-1]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=color,
+            fontsize=8,
+        )
+        last = max(last, len(mean))
+    axes.set(xlabel="epoch", ylabel="validation accuracy", xlim=(0.8, last + 0.2 * last))
+    axes.set_xticks(range(1, last + 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_title("At each arm's best rate (thin: seeds)")
-    axes.legend(frameon=False, fontsize=7.5, loc="lower right")
     style.tidy(axes)
 
 

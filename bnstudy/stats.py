@@ -239,7 +239,8 @@ def workable_location(cells: Sequence[Workable], grid: Sequence[float], level: f
     rates = (0.0, *map(float, grid), np.inf)
     below = int(np.searchsorted(steps, low + ROUNDING))
     above = int(np.searchsorted(steps, high - ROUNDING)) + 1
-    return Estimate(_location(cells, steps), rates[below], rates[above], level, len(cells))
+    value = float(np.clip(_location(cells, steps), rates[below], rates[above]))
+    return Estimate(value, rates[below], rates[above], level, len(cells))
 
 
 def workable_ratio(
@@ -252,7 +253,7 @@ def workable_ratio(
     upper and lower end, but not moved to the grid, on which a ratio need not lie. Each side errs on its own
     at no more than (1 - level) / 2, so that a one-sided rule can use it. The smallest coverage of a 95%
     interval over spreads of 0 to 2 grid steps, correlations -0.9 to 1 and all offsets, with the percentile
-    bootstrap at correlation 0 beside it: 97.4% (85%) for n = 3, 97.9% (95%) for 5, 99.6% (99.6%) for 20.
+    bootstrap at correlation 0 beside it: 97.3% (85%) for n = 3, 97.9% (95%) for 5, 99.6% (99.6%) for 20.
     """
     _same_length(treatment, control)
     steps = np.log10(_grid(grid))

@@ -1,12 +1,15 @@
 """The look of every figure: one place for colors, sizes and type."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 INK, MUTED, GRID = "#1b1f24", "#5b636d", "#e3e6ea"
 
@@ -50,6 +53,21 @@ def applied() -> Iterator[None]:
 def palette(names: Sequence[str]) -> dict[str, tuple[str, str]]:
     """Return a color and a marker for each name, in order."""
     return {name: (COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
+
+
+def headline(figure: Figure, text: str, key: Mapping[str, tuple[str, str]] | None = None) -> None:
+    """Write a figure's question over it, left, and below it the key of labels to colors and markers."""
+    lines = textwrap.wrap(text, 84)
+    room = [" "] if key else []
+    figure.suptitle("\n".join(lines + room), x=0.01, ha="left", fontsize=11, fontweight="bold")
+    if key:
+        handles = [Line2D([], [], color=c, marker=m, ms=5, label=label) for label, (c, m) in key.items()]
+        below = 1 - (0.02 + 0.19 * len(lines)) / figure.get_figheight()  # inches: margin and lines of type
+        legend = figure.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(0.003, below), ncols=len(key)
+        )
+        legend.set_frame_on(False)
+        legend.set_in_layout(False)
 
 
 def tidy(axes: Axes) -> None:

@@ -285,7 +285,8 @@ class TestLocation:
     @pytest.mark.parametrize("found", [(2, 3, 3, 5, 6, 11), (0, 0, 2, 6, 8, 10)])
     def test_value_is_the_maximum_of_the_likelihood(self, found: tuple[int, ...]) -> None:
         cells = [CELLS[k] for k in found]
-        lows, highs = np.log10([(c.low, c.high) for c in cells]).T[:, :, None, None]
+        with np.errstate(divide="ignore"):
+            lows, highs = np.log10([(c.low, c.high) for c in cells]).T[:, :, None, None]
         means, spreads = np.meshgrid(np.linspace(-2, 3, 501), np.linspace(0.5, 4, 351), indexing="ij")
         ends = zip(lows, highs, strict=True)
         chances = [np.diff(reference.norm.cdf([e, f], means, spreads), axis=0) for e, f in ends]
