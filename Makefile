@@ -13,14 +13,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ABLATIONS := $(subst _,-,$(patsubst ablations/%.py,%,$(wildcard ablations/[a-z]*.py)))
 
-.PHONY: help setup figures test check clean $(ABLATIONS)
+.PHONY: help setup figures test lint check clean $(ABLATIONS)
 
 help:
 	@echo "make setup      install into $(VENV)"
 	@echo "make ABLATION   run one, quick profile: $(ABLATIONS)"
 	@echo "make figures    draw the figures again from the ledgers"
 	@echo "make test       run the tests"
-	@echo "make check      ruff, mypy and the tests"
+	@echo "make check      ruff, mypy (make lint) and the tests"
 	@echo "make clean      remove the environment and caches; results stay"
 
 setup: $(STAMP)
@@ -40,11 +40,12 @@ figures: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest
 
-check: $(STAMP)
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+
+check: lint test
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

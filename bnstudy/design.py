@@ -135,8 +135,7 @@ def trial_id(recipe: Recipe, seed: int) -> str:
 class Ablation:
     """One question: factors over a base recipe, seeds, and claims written down before the runs.
 
-    The first claim is primary. `figure` names a picture of `bnstudy.figures`. `shares_images` packs the
-    arms of one seed over the same images; without it a pack is the seeds of one arm.
+    The first claim is primary. `figure` names a picture of `bnstudy.figures`.
     """
 
     question: str
@@ -148,7 +147,6 @@ class Ablation:
     quick: Profile = QUICK
     smoke: Profile = SMOKE
     figure: str = "arms"
-    shares_images: bool = True
     name: str = ""
 
     def __post_init__(self) -> None:

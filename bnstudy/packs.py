@@ -13,8 +13,11 @@ PER_TRIAL = ("lr",)
 """Recipe fields that the trials of one pack may differ in."""
 
 IMAGES_PER_STEP = 1024
-"""Trials x batch size of a pack: 4 trials at batch 256. Their activations still fit the cache; twice as
-many were 5 to 10% slower an example on two kinds of CPU."""
+"""Trials x batch size of a pack: 4 trials at batch 256. Between 2 and 11 of them nothing is much faster, and
+smaller packs start sooner, lose less to a kill and spread better over the cores."""
+
+LARGEST = 8
+"""Trials of a pack at small batches: 16 is the largest pack known to leave its trials' bits alone."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,19 @@ class Pack:
 def plan(ablation: Ablation) -> tuple[Pack, ...]:
     """Return all packs of a design, recorded or not, in the order of its trials.
 
-    A group is cut in declared order, so a seed or level that is added at the end moves no earlier pack.
+    Where a factor may differ inside a pack, the arms of one seed train together and share their images;
+    else the seeds of one arm do, each with its own. A group is cut in declared order, so that a seed or
+    level that is added at the end moves no earlier pack.
     """
+    shares_images = any(set(factor.varies) <= set(PER_TRIAL) for factor in ablation.factors)
     groups: dict[tuple[Recipe, int | None], list[Trial]] = {}
     for trial in ablation.trials:
-        seed = trial.seed if ablation.shares_images else None
+        seed = trial.seed if shares_images else None
         groups.setdefault((shape(trial.arm.recipe), seed), []).append(trial)
     return tuple(
-        Pack(chunk, ablation.shares_images)
+        Pack(chunk, shares_images)
         for (recipe, _), trials in groups.items()
-        for chunk in _chunks(trials, max(2, IMAGES_PER_STEP // recipe.batch_size))
+        for chunk in _chunks(trials, min(LARGEST, max(2, IMAGES_PER_STEP // recipe.batch_size)))
     )
 
 

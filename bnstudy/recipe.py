@@ -132,6 +132,15 @@ def level_name(value: Any) -> str:
     return re.sub(r"e([+-])0*", r"e\1", format(value, ".12g"))
 
 
+def momentum_of_old_weight(weight: float) -> float:
+    """Return PyTorch's momentum, the weight of the new batch, for the textbook's, the weight of the old value.
+
+    d2l 8.5.4 keeps 0.9 of the running average, which is PyTorch's 0.1. Rounded to 12 digits, so that
+    both ways of writing one recipe have one fingerprint.
+    """
+    return round(1 - weight, 12)
+
+
 def _checked(name: str, value: Any, kind: type) -> Any:
     """Return `value` as the field's type, or raise an error that says what the field takes."""
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
