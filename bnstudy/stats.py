@@ -263,7 +263,8 @@ def workable_ratio(
     low, high = _bounds(lows, highs, level, (1 - level) / 2, 2 * float(np.diff(steps).max()))
     value = _location(treatment, steps) / _location(control, steps)
     # A rule whose margin is a ratio of two rates must not hang on the last digit: outward by as little.
-    ends = float(10 ** (low - ROUNDING)), float(10 ** (high + ROUNDING))
+    with np.errstate(over="ignore"):  # at extreme levels an end is out of the range of numbers: infinite
+        ends = float(np.float_power(10, low - ROUNDING)), float(np.float_power(10, high + ROUNDING))
     return Estimate(value, *ends, level, len(treatment))
 
 
@@ -341,7 +342,9 @@ def _around(value: float, half: float, level: float, n: int) -> Estimate:
     """Return a positive value within `half` on either side of its logarithm."""
     if half == np.inf:
         return Estimate(value, 0.0, np.inf, level, n)
-    return Estimate(value, value * float(np.exp(-half)), value * float(np.exp(half)), level, n)
+    with np.errstate(over="ignore"):
+        reach = float(np.exp(half))
+    return Estimate(value, value / reach, value * reach, level, n)
 
 
 def _smallest(holds: Callable[[float], bool]) -> float:

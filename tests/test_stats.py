@@ -445,3 +445,16 @@ class TestRatio:
 def test_bad_input_is_told(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_extreme_levels_give_open_ends_and_no_overflow() -> None:
+    """Three seeds that disagree have t intervals of hundreds of decades at the levels that p values try."""
+    grid = [0.1, 1.0, 10.0, 100.0]
+    treatment = [stats.Workable(1.0, 10.0), stats.Workable(10.0, 100.0), stats.Workable(100.0, np.inf)]
+    control = [stats.Workable(0.1, 1.0), stats.Workable(10.0, 100.0), stats.Workable(0.1, 1.0)]
+    interval = partial(stats.workable_ratio, control, treatment, grid)
+    assert interval(1 - 1e-12).low == 0
+    assert 0 <= stats.p_above(interval, 5) <= 1
+    closed = partial(stats.workable_ratio, control, control[::-1], grid)
+    assert closed(1 - 1e-12).high > 1e100
+    assert closed(1 - 1e-15).high == np.inf
