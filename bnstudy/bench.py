@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from torch.nn import functional as F
 
 from bnstudy import data, machine, provenance, schedule, work
 from bnstudy.design import Ablation, across
+from bnstudy.errors import BnstudyError
 from bnstudy.executors import Done, Failed, Pool
 from bnstudy.ledger import Ledger
+from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Pack, Result, plan
 from bnstudy.recipe import BN_LENET
+from bnstudy.words import counted
 
 RATES = (0.1, 0.3, 1, 3)
 REPETITIONS = 3
@@ -33,35 +36,46 @@ def measure(workers: int, epochs: int, data_dir: Path | None, say: Say) -> dict[
     training images over the wall time of everything it does for them.
     """
     images = data.fetch(data_dir, say)
-    peers: dict[str, Callable[[], float]] = {}
     pools = {"bnstudy": Pool(work.run_pack, ["cpu"] * workers), "plain": Pool(plain_loop, ["cpu"] * workers)}
-    peers["bnstudy"] = lambda: _packed(pools["bnstudy"], images, workers, epochs)
-    peers["plain"] = lambda: _plain(pools["plain"], images, workers, epochs)
+    peers = {
+        "bnstudy": lambda: _packed(pools["bnstudy"], images, workers, epochs, say),
+        "plain": lambda: _plain(pools["plain"], images, workers, epochs),
+    }
     if importlib.util.find_spec("d2l"):
         peers["d2l"] = lambda: _d2l(images, epochs)
-    seen: dict[str, list[float]] = {name: [] for name in peers}
     try:
         for pool in pools.values():
             _warm(pool, workers)
-        for repetition in range(REPETITIONS):
-            for name, peer in peers.items():
-                seen[name].append(peer())
-                say(f"{repetition + 1}/{REPETITIONS} {name}: {seen[name][-1]:,.0f} images/s")
+        seen = _interleaved(peers, say)
     finally:
         for pool in pools.values():
             pool.close()
-    rates = {name: statistics.median(values) for name, values in seen.items()}
     return {
         "recipe": "BN-LeNet, batch 256, float32",
         "workers": workers,
         "epochs": epochs,
-        "images_per_second": rates,
-        "repetitions": seen,
-        "ratios": {
-            f"bnstudy to {name}": rates["bnstudy"] / rates[name] for name in rates if name != "bnstudy"
-        },
+        **_compared(seen),
         "provenance": {**provenance.code(), **provenance.host()},
     }
+
+
+def _interleaved(peers: Mapping[str, Callable[[], float]], say: Say) -> dict[str, list[float]]:
+    """Return the rates of each peer, one after the other and again, so that all see the same machine."""
+    seen: dict[str, list[float]] = {name: [] for name in peers}
+    for repetition in range(REPETITIONS):
+        for name, peer in peers.items():
+            seen[name].append(peer())
+            say(f"{repetition + 1}/{REPETITIONS} {name}: {seen[name][-1]:,.0f} images/s")
+    return seen
+
+
+def _compared(seen: Mapping[str, list[float]]) -> dict[str, Any]:
+    """Return each peer's median rate, and how many times that of another bnstudy's is."""
+    rates = {name: statistics.median(values) for name, values in seen.items()}
+    ratios = {
+        f"bnstudy to {name}": rates["bnstudy"] / rate for name, rate in rates.items() if name != "bnstudy"
+    }
+    return {"images_per_second": rates, "repetitions": dict(seen), "ratios": ratios}
 
 
 def _design(epochs: int, seeds: int, sample: bool = False) -> Ablation:
@@ -90,18 +104,20 @@ def _finish(pool: Pool, packs: tuple[Pack, ...], images: Path | None) -> None:
     while left:
         for event in pool.events(1.0):
             if isinstance(event, Failed):
-                raise RuntimeError(event.reason)
+                raise BnstudyError(f"The measurement failed: {event.reason}.")
             left -= isinstance(event, Done)
 
 
-def _packed(pool: Pool, images: Path, workers: int, epochs: int) -> float:
+def _packed(pool: Pool, images: Path, workers: int, epochs: int, say: Say) -> float:
     """Run complete trials through queue, workers and ledger."""
     with tempfile.TemporaryDirectory() as folder:
-        storage = schedule.open_storage(Path(folder), print)
+        storage = schedule.open_storage(Path(folder), say)
         ledger = Ledger(Path(folder) / "bench.jsonl")
         start = time.perf_counter()
         run = schedule.Run(_design(epochs, workers), ledger, storage, pool, images=images)
         tally = run.execute()
+        for reason in tally.failed.values():
+            raise BnstudyError(f"The measurement failed: {reason}.")
         return tally.images / (time.perf_counter() - start)
 
 
@@ -115,7 +131,10 @@ def _plain(pool: Pool, images: Path, workers: int, epochs: int) -> float:
 
 
 def plain_loop(job: Job, report: Callable[[int], None]) -> Result:
-    """Train the first trial of a pack as a reader would, over one tensor in memory, validating each epoch."""
+    """Train the first trial of a pack as a reader would, over one tensor in memory, validating each epoch.
+
+    Its one outcome holds the validation accuracies.
+    """
     machine.prepare(job.device)
     trial = job.pack.trials[0]
     recipe = trial.arm.recipe
@@ -125,6 +144,7 @@ def plain_loop(job: Job, report: Callable[[int], None]) -> Result:
     split = data.split(images, trial.seed, **sizes)
     net = textbook_lenet()
     optimizer = torch.optim.SGD(net.parameters(), lr=recipe.lr)
+    accuracies = []
     for epoch in range(recipe.epochs):
         net.train()
         order = split.train[data.order(len(split.train), trial.seed, epoch)]
@@ -134,9 +154,12 @@ def plain_loop(job: Job, report: Callable[[int], None]) -> Result:
             optimizer.step()
         net.eval()
         with torch.no_grad():
-            for index in torch.split(split.validation, recipe.batch_size):
+            right = [
                 (net(pixels[index]).argmax(1) == labels[index]).sum().item()
-    return Result((), {})
+                for index in torch.split(split.validation, recipe.batch_size)
+            ]
+        accuracies.append(sum(right) / len(split.validation))
+    return Result((Outcome(status="ok", validation_accuracy=tuple(accuracies)),), {})
 
 
 def textbook_lenet() -> nn.Sequential:
@@ -154,14 +177,16 @@ def _d2l(images: Path, epochs: int) -> float:
     command = [sys.executable, "-m", "bnstudy.textbook", str(images), str(epochs)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"d2l's loop failed: {done.stderr.strip().splitlines()[-1]}")
+        reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        raise BnstudyError(f"d2l's own loop failed: {reason}. Mend or uninstall d2l, which is optional.")
     return float(done.stdout.split()[-1])
 
 
 def text(measured: dict[str, Any]) -> str:
     """Return a measurement as text."""
     rates, seen = measured["images_per_second"], measured["repetitions"]
-    lines = [f"{measured['recipe']}, {measured['workers']} cores, {measured['epochs']} epochs a trial"]
+    cores, epochs = counted(measured["workers"], "core"), counted(measured["epochs"], "epoch")
+    lines = [f"{measured['recipe']}, {cores}, {epochs} a trial; median and range of {REPETITIONS}"]
     for name, rate in rates.items():
         spread = f"{min(seen[name]):,.0f} to {max(seen[name]):,.0f}"
         lines.append(f"  {name:8} {rate:8,.0f} images/s ({spread})")

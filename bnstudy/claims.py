@@ -93,6 +93,14 @@ class Claim:
     at: tuple[tuple[str, str], ...] = ()
     refs: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raise `BnstudyError` for an effect that its measure does not have."""
+        if (self.effect.kind == "ratio") != (self.measure.summary == "largest workable"):
+            raise BnstudyError(
+                f"The claim {self.text!r} mixes a ratio and a difference: largest_workable(...) goes with "
+                "ratio_at_least(...), every other outcome with at_least, at_most or equal_within."
+            )
+
     @property
     def measure(self) -> Measure:
         """The claim's outcome as a `Measure`; a plain name is the outcome itself."""

@@ -3,7 +3,7 @@ standard error; heavy libraries are imported by the commands that use them."""
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +13,12 @@ import typer
 from bnstudy import __version__, registry, study
 from bnstudy.design import PROFILES, Ablation
 from bnstudy.errors import BnstudyError
+from bnstudy.words import counted
 
 DONE, MISTAKE, FAILED, INTERRUPTED = 0, 1, 3, 130
 
 app = typer.Typer(
-    help="The batch-normalization exercises of *Dive into Deep Learning*, answered by ablations.",
+    help="The batch-normalization exercises of Dive into Deep Learning, answered by ablations.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -35,16 +36,18 @@ DataDir = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Workers = Annotated[
-    int | None, typer.Option(help="Processes; default one a core or GPU.", show_default=False)
+    int | None, typer.Option(help="Processes; default one a core or GPU.", min=1, show_default=False)
 ]
-Seeds = Annotated[int | None, typer.Option(help="Seeds; default the profile's number.", show_default=False)]
+Seeds = Annotated[
+    int | None, typer.Option(help="Seeds; default the profile's number.", min=1, show_default=False)
+]
 Extra = Annotated[
     Path | None, typer.Option("--ablations", help="A further folder of ablations.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Every = Annotated[bool, typer.Option("--all", help="Every ablation.")]
 
-RESULTS = Path("results")
+RESULTS, QUICK = study.RESULTS, study.PROFILE
 
 
 def main() -> None:
@@ -96,17 +99,16 @@ def _chosen(
     names: Sequence[str] | None, every: bool, profile: str, seeds: int | None, extra: Path | None
 ) -> list[Ablation]:
     """Return the ablations asked for, each as the profile runs it; a broken file is named and passed over."""
-    found = registry.find(extra)
     if names and every:
         raise BnstudyError("Name ablations or say --all, not both.")
     if not names and not every:
         raise BnstudyError("Which ablation? Name one (`bnstudy list` shows all), or say --all.")
-    if every:
-        for name, error in found.broken.items():
+    found = registry.find(extra)
+    wanted = list(dict.fromkeys(names or found.ablations))
+    for name, error in found.broken.items():
+        if name not in wanted:
             say(f"{name} is passed over: {error}")
-    if seeds is not None and seeds < 1:
-        raise BnstudyError(f"--seeds {seeds}: at least one seed is needed.")
-    return [found.get(name).at(profile, seeds) for name in (found.ablations if every else names or ())]
+    return [found.get(name).at(profile, seeds) for name in wanted]
 
 
 def _place(results: Path, profile: str) -> study.Place:
@@ -115,7 +117,7 @@ def _place(results: Path, profile: str) -> study.Place:
 
 @app.command("list")
 def list_(
-    profile: Profile = "quick", results: Results = RESULTS, ablations: Extra = None, as_json: Json = False
+    profile: Profile = QUICK, results: Results = RESULTS, ablations: Extra = None, as_json: Json = False
 ) -> None:
     """Ablations: question, source, arms x seeds, recorded so far."""
     from bnstudy import views
@@ -134,7 +136,7 @@ def list_(
 @app.command()
 def plan(
     name: Name,
-    profile: Profile = "quick",
+    profile: Profile = QUICK,
     results: Results = RESULTS,
     seeds: Seeds = None,
     workers: Workers = None,
@@ -153,7 +155,7 @@ def plan(
 def run(
     names: Names = None,
     every: Every = False,
-    profile: Profile = "quick",
+    profile: Profile = QUICK,
     results: Results = RESULTS,
     data_dir: DataDir = None,
     device: Device = "auto",
@@ -179,8 +181,8 @@ def run(
     failed = {name: tally.failed for name, tally in tallies.items() if tally.failed}
     for name, reasons in failed.items():
         say(
-            f"{name}: {len(reasons)} trials failed ({next(iter(reasons.values()))}). "
-            "The same command tries them again."
+            f"{name}: {counted(len(reasons), 'trial')} failed ({next(iter(reasons.values()))}). "
+            "The same command tries again."
         )
     raise typer.Exit(FAILED if failed else DONE)
 
@@ -202,14 +204,14 @@ def _conclude(chosen: Sequence[Ablation], place: study.Place, as_json: bool) -> 
         judged = study.judge(ablation, place)
         paths = [] if judged.finished.empty else study.draw(judged, place)
         figure = next((str(path) for path in paths if path.suffix == ".png"), None)
-        shown.append(views.judgement(judged) | {"figure": figure})
+        shown.append(views.judgement(judged, place) | {"figure": figure})
     out_json(shown) if as_json else out("\n\n".join(map(views.judgement_text, shown)))
 
 
 @app.command()
 def judge(
     names: Names = None,
-    profile: Profile = "quick",
+    profile: Profile = QUICK,
     results: Results = RESULTS,
     seeds: Seeds = None,
     ablations: Extra = None,
@@ -218,15 +220,16 @@ def judge(
     """Verdicts on what is recorded."""
     from bnstudy import views
 
+    place = _place(results, profile)
     chosen = _chosen(names, not names, profile, seeds, ablations)
-    shown = [views.judgement(study.judge(ablation, _place(results, profile))) for ablation in chosen]
-    out_json(shown) if as_json else out("\n\n".join(map(views.judgement_text, shown)))
+    shown = [views.judgement(study.judge(ablation, place), place) for ablation in chosen]
+    out_json(shown) if as_json else out("\n\n".join(views.judgement_text(x, power=True) for x in shown))
 
 
 @app.command()
 def figures(
     names: Names = None,
-    profile: Profile = "quick",
+    profile: Profile = QUICK,
     results: Results = RESULTS,
     seeds: Seeds = None,
     ablations: Extra = None,
@@ -241,14 +244,14 @@ def figures(
             written += map(str, study.draw(judged, place))
     if not written:
         raise BnstudyError(
-            f"Nothing is recorded in {place.folder}; `bnstudy run lr-sweep` records something."
+            f"Nothing is recorded in {place.folder}; `bnstudy run lr-sweep{place.options}` records something."
         )
     out_json(written) if as_json else out("\n".join(written))
 
 
 @app.command()
 def status(
-    profile: Profile = "quick",
+    profile: Profile = QUICK,
     results: Results = RESULTS,
     seeds: Seeds = None,
     why: Annotated[
@@ -285,7 +288,7 @@ def data(data_dir: DataDir = None, as_json: Json = False) -> None:
     if as_json:
         out_json({"path": str(path), "sha256": images.REAL_SHA256, "sources": sources})
     else:
-        rows = [s | {"available": "yes" if s["available"] else "no"} for s in sources]
+        rows = [source | {"available": "yes" if source["available"] else "no"} for source in sources]
         out(views.table(rows, ("kind", "place", "available", "note")))
         out(f"\n{path} holds the 70,000 images, checked.")
 
@@ -318,7 +321,7 @@ def bench(
 @app.command()
 def export(
     name: Name,
-    profile: Profile = "quick",
+    profile: Profile = QUICK,
     results: Results = RESULTS,
     output: Annotated[
         Path | None,
@@ -327,21 +330,21 @@ def export(
     ablations: Extra = None,
 ) -> None:
     """A tidy table of what is recorded, one row a trial."""
-    from bnstudy import views
+    from bnstudy import lookup
 
     [ablation] = _chosen([name], False, profile, None, ablations)
-    frame = _place(results, profile).ledger(ablation.name).frame()
+    frame = lookup.recorded(ablation.name, _place(results, profile))
     if output is None:
-        out(views.csv(frame).rstrip("\n"))
+        out(lookup.csv(frame).rstrip("\n"))
     else:
-        views.write_table(frame, output)
-        say(f"{len(frame)} trials in {output}")
+        lookup.write_table(frame, output)
+        say(f"{counted(len(frame), 'trial')} in {output}")
 
 
 @app.command()
 def show(
     trial: Annotated[str, typer.Argument(help="A trial's id, or the beginning of one.")],
-    profile: Profile = "quick",
+    profile: Profile = QUICK,
     results: Results = RESULTS,
     rerun: Annotated[bool, typer.Option("--rerun", help="Train it again and compare.")] = False,
     data_dir: DataDir = None,
@@ -349,30 +352,33 @@ def show(
     as_json: Json = False,
 ) -> None:
     """One record in full, with the command that reruns it."""
-    from bnstudy import views
+    from bnstudy import lookup
 
-    record = views.find(trial, _place(results, profile))
-    shown: Mapping[str, Any] = json.loads(record.line())
+    place = _place(results, profile)
+    record = lookup.find(trial, place)
     if rerun:
-        shown = views.rerun(record, data_dir, device, say)
-    out_json(shown) if as_json else out(views.record_text(shown))
-    if not rerun and not as_json:
-        out(f"\nrerun: bnstudy show {record.trial} --profile {profile} --results {results} --rerun")
+        came = lookup.rerun(record, data_dir, device, say)
+        out_json(came) if as_json else out(lookup.rerun_text(came))
+        return
+    shown = json.loads(record.line())
+    out_json(shown) if as_json else out(lookup.record_text(shown))
+    say(f"Train it again: bnstudy show {record.trial}{place.options} --rerun")
 
 
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="A trial's id, or an arm: lr-sweep:network=bn,lr=1.")],
     b: Annotated[str, typer.Argument(help="The other one.")],
-    profile: Profile = "quick",
+    profile: Profile = QUICK,
     results: Results = RESULTS,
+    ablations: Extra = None,
     as_json: Json = False,
 ) -> None:
     """Two trials or arms: their resolved difference, their numbers and their curves."""
-    from bnstudy import views
+    from bnstudy import lookup
 
-    compared = views.compared(a, b, _place(results, profile))
-    out_json(compared) if as_json else out(views.compare_text(compared))
+    compared = lookup.compared(a, b, _place(results, profile), ablations)
+    out_json(compared) if as_json else out(lookup.compare_text(compared))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 from bnstudy.claims import Claim
 from bnstudy.errors import BnstudyError, unknown
-from bnstudy.outcome import Outcome
+from bnstudy.outcome import NUMBERS, Outcome
 from bnstudy.recipe import BN_LENET, FIELDS, Recipe, digest, level_name
 
 ROLES = ("scientific", "nuisance")
@@ -148,24 +148,32 @@ class Ablation:
     smoke: Profile = SMOKE
     figure: str = "arms"
     name: str = ""
+    declared: "Ablation | None" = field(default=None, repr=False, compare=False)
+    """The whole design, where this is the part of it that a profile runs."""
 
     def __post_init__(self) -> None:
         """Raise `BnstudyError` for a design that cannot answer its question."""
         _check_ablation(self)
+
+    @property
+    def whole(self) -> "Ablation":
+        """The design as declared: claims are about it, whatever part of it a profile runs."""
+        return self.declared or self
 
     def at(self, profile: str, seeds: int | None = None) -> "Ablation":
         """Return the ablation as a profile runs it; `seeds` overrides the profile's number of seeds."""
         if profile not in PROFILES:
             raise unknown("profile", profile, PROFILES)
         chosen = {"quick": self.quick, "smoke": self.smoke}.get(profile, Profile())
-        count = seeds or chosen.seeds or len(self.seeds)
+        count = seeds or min(chosen.seeds or len(self.seeds), len(self.seeds))
         if count > len(self.seeds):
             raise BnstudyError(f"{self.name} declares {len(self.seeds)} seeds; {count} were asked for.")
         for name in chosen.levels:
             self.factor(name)
         factors = tuple(f.only(chosen.levels.get(f.name, [v.name for v in f.levels])) for f in self.factors)
         base = self.base.replace(**chosen.base)
-        return replace(self, factors=factors, seeds=tuple(self.seeds)[:count], base=base)
+        first = tuple(self.seeds)[:count]
+        return replace(self, factors=factors, seeds=first, base=base, declared=self.whole)
 
     def factor(self, name: str) -> Factor:
         """Return the factor of that name, or raise an error with the nearest one."""
@@ -220,7 +228,7 @@ def _check_ablation(ablation: Ablation) -> None:
     _check_overlap(ablation.factors)
     _check_confounds(ablation)
     for claim in ablation.claims:
-        _check_claim(ablation, claim)
+        _check_claim(ablation.whole, claim)
 
 
 def _check_overlap(factors: tuple[Factor, ...]) -> None:
@@ -260,7 +268,7 @@ def _same_recipe(arms: tuple[Arm, ...]) -> str:
 
 
 def _check_claim(ablation: Ablation, claim: Claim) -> None:
-    factor = ablation.factor(claim.factor)
+    factor, measure = ablation.factor(claim.factor), claim.measure
     for name in (claim.treatment, claim.control):
         if name is not None:
             factor.level(name)
@@ -269,7 +277,31 @@ def _check_claim(ablation: Ablation, claim: Claim) -> None:
             f"The claim {claim.text!r} must name its treatment: factor {factor.name!r} has "
             f"{len(factor.levels)} levels."
         )
-    if claim.measure.over is not None:
-        ablation.factor(claim.measure.over)
+    if claim.treatment == (claim.control or factor.control.name):
+        raise BnstudyError(f"The claim {claim.text!r} compares {claim.treatment!r} with itself.")
     for name, level in claim.at:
         ablation.factor(name).level(level)
+    if measure.outcome not in NUMBERS:
+        raise unknown("outcome that is one number", measure.outcome, NUMBERS)
+    if measure.over is not None:
+        _check_over(ablation.factor(measure.over), claim)
+
+
+def _check_over(factor: Factor, claim: Claim) -> None:
+    """Raise for a claim that summarizes over a factor that it also fixes, or over rates that are no rates."""
+    if factor.name in (claim.factor, *dict(claim.at)):
+        raise BnstudyError(f"The claim {claim.text!r} both fixes and summarizes over factor {factor.name!r}.")
+    if claim.measure.summary == "largest workable":
+        for level in factor.levels:
+            if not _is_rate(level.name):
+                raise BnstudyError(
+                    f"The claim {claim.text!r} needs numbers above 0 as levels of {factor.name!r}, "
+                    f"not {level.name!r}."
+                )
+
+
+def _is_rate(name: str) -> bool:
+    try:
+        return float(name) > 0
+    except ValueError:
+        return False

@@ -15,6 +15,7 @@ from bnstudy.errors import BnstudyError
 from bnstudy.outcome import Outcome
 from bnstudy.recipe import Recipe
 from bnstudy.study import cores
+from bnstudy.words import counted
 
 NEEDED_BYTES = 1_200_000_000
 """Memory a worker takes: PyTorch, the images, and the activations of 4 trials at batch 256."""
@@ -51,19 +52,22 @@ def _versions() -> Iterator[Finding]:
 
 def _processor() -> Iterator[Finding]:
     count, memory = cores(), psutil.virtual_memory().available
-    found = f"{provenance.host()['host_cpu']}, {count} cores, {torch.backends.cpu.get_cpu_capability()}"
-    yield Finding("processor", "fine", found)
+    name, vectors = provenance.host()["host_cpu"], torch.backends.cpu.get_cpu_capability()
+    yield Finding("processor", "fine", f"{name}, {counted(count, 'core')}, {vectors}")
     enough = memory >= count * NEEDED_BYTES
     yield Finding(
         "memory",
         "fine" if enough else "note",
         f"{memory / 1e9:.1f} GB free",
-        ""
-        if enough
-        else f"{count} workers take up to {count * NEEDED_BYTES / 1e9:.0f} GB; use fewer: --workers 1.",
+        "" if enough else _fewer_workers(count, memory),
     )
     if platform.libc_ver()[0] != "glibc":
         yield Finding("allocator", "note", f"not glibc ({sys.platform})", "Training works, more slowly.")
+
+
+def _fewer_workers(count: int, memory: int) -> str:
+    needed, fit = count * NEEDED_BYTES / 1e9, max(1, memory // NEEDED_BYTES)
+    return f"{counted(count, 'worker')} may take {needed:.1f} GB; use fewer: --workers {fit}."
 
 
 def _gpus() -> Iterator[Finding]:
@@ -73,7 +77,7 @@ def _gpus() -> Iterator[Finding]:
             "GPU",
             "note",
             f"{', '.join(cards)}, unused",
-            "This PyTorch has no CUDA, or an older driver; reinstall it.",
+            "This PyTorch has no CUDA, or the driver is too old for it: install another PyTorch or driver.",
         )
     else:
         found = ", ".join(machine.devices("cuda")) if usable else "none"
@@ -81,15 +85,20 @@ def _gpus() -> Iterator[Finding]:
 
 
 def _data(data_dir: Path | None) -> Iterator[Finding]:
-    ready = [source for source in data.where(data_dir) if source.available]
-    if any(source.kind == "cache" for source in ready):
-        yield Finding("images", "fine", str(data.cache_file()))
+    sources = {source.kind: source for source in data.where(data_dir)}
+    if data_dir is not None and not sources["data-dir"].available:
+        advice = "Give a folder with the four files, or leave --data-dir out."
+        yield Finding("images", "broken", f"--data-dir: {sources['data-dir'].note}", advice)
+        return
+    ready = [source.kind for source in sources.values() if source.available]
+    if "cache" in ready:
+        yield Finding("images", "fine", f"{data.cache_file()}, checked")
     elif ready:
-        yield Finding(
-            "images", "note", f"not fetched yet; {ready[0].kind} first", "`bnstudy data` fetches them."
-        )
+        found = f"not fetched yet; to be tried in this order: {', '.join(ready)}"
+        yield Finding("images", "note", found, "`bnstudy data` fetches them, `bnstudy run` too.")
     else:
-        yield Finding("images", "broken", "no source", "Give a folder with the four files as --data-dir.")
+        advice = "Give a folder with the four files as --data-dir; the smoke profile needs none."
+        yield Finding("images", "broken", "there is no source of Fashion-MNIST", advice)
 
 
 def _results(results: Path) -> Iterator[Finding]:
@@ -105,7 +114,7 @@ def _results(results: Path) -> Iterator[Finding]:
         return
     free = shutil.disk_usage(folder).free
     state, advice = ("fine", "") if free > 100_000_000 else ("note", "Less than 100 MB are free.")
-    yield Finding("results", state, f"{results} is writable, {free / 1e9:.0f} GB free", advice)
+    yield Finding("results", state, f"{results} can be written, {free / 1e9:.0f} GB free", advice)
 
 
 def _determinism() -> Iterator[Finding]:

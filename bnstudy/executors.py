@@ -1,7 +1,9 @@
 """Where packs run: processes of this machine, one for each device or core, or this very process."""
 
 import multiprocessing
+import os
 import signal
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +13,14 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
+from bnstudy.errors import BnstudyError
 from bnstudy.packs import Job, Pack, Result
 
 Run = Callable[[Job, Callable[[int], None]], Result]
 """Trains a pack; importable by name, since workers are started afresh."""
+
+STARTS = 3
+"""How often in a row a worker is started that ends before it is ready: the machine's fault, no pack's."""
 
 
 @dataclass(frozen=True)
@@ -104,45 +110,53 @@ class Worker:
     device: str
     process: BaseProcess
     pipe: Connection
+    starts: int
+    """How often in a row one was started in this place, this time included, without coming to be ready."""
+    ready: bool = False
+    ended: bool = False
     pack: Pack | None = None
+
+    @property
+    def free(self) -> bool:
+        """Whether it waits for a pack."""
+        return self.ready and not self.ended and self.pack is None
 
 
 class Pool:
     """A process for each entry of `devices`, each started afresh and training one pack at a time.
 
-    A worker that dies is replaced and harms no other. Workers end by themselves when this process dies:
-    their pipe closes.
+    A worker that dies is replaced and harms no other. Workers end by themselves when this process dies.
+    Raises `BnstudyError` where workers do not start.
     """
 
     def __init__(self, run: Run, devices: Sequence[str]) -> None:
         self.run, self.workers = run, len(devices)
-        self.pool = [_start(run, device) for device in devices]
+        self.pool: list[Worker] = []
+        try:
+            for device in devices:
+                self.pool.append(_start(run, device))
+        except BaseException:
+            self.close()
+            raise
 
     def free(self) -> bool:
         """Return whether another pack can start now."""
-        return any(worker.pack is None for worker in self.pool)
+        return any(worker.free for worker in self.pool)
 
     def submit(self, job: Job) -> None:
-        """Hand a pack to a free worker."""
-        worker = next(worker for worker in self.pool if worker.pack is None)
+        """Hand a pack to a free worker, which is reading, so that this does not wait."""
+        worker = next(worker for worker in self.pool if worker.free)
         worker.pack = job.pack
         with suppress(BrokenPipeError, ConnectionResetError):  # it died while idle: `events` will see it
             worker.pipe.send(replace(job, device=worker.device))
 
     def events(self, seconds: float) -> list[Event]:
         """Return what happened, waiting at most this long for something to happen."""
-        ready = wait([end for w in self.pool for end in (w.pipe, w.process.sentinel)], seconds)
-        seen: list[Event] = []
         for place, worker in enumerate(self.pool):
-            if worker.pipe in ready or worker.process.sentinel in ready:
-                seen.extend(_read(worker))
-            if not worker.process.is_alive():
-                seen.extend(_read(worker))
-                if worker.pack is not None:
-                    seen.append(Failed(worker.pack, "lost", _death(worker.process)))
-                worker.pipe.close()
-                self.pool[place] = _start(self.run, worker.device)
-        return seen
+            if worker.ended:
+                self.pool[place] = self._replacement(worker)
+        wait([end for w in self.pool for end in (w.pipe, w.process.sentinel)], seconds)
+        return [event for worker in self.pool for event in _news(worker)]
 
     def close(self) -> None:
         """Kill the workers; they hold nothing that is not made again."""
@@ -152,67 +166,121 @@ class Pool:
             worker.process.join()
             worker.pipe.close()
 
+    def _replacement(self, worker: Worker) -> Worker:
+        worker.pipe.close()
+        if worker.ready:
+            return _start(self.run, worker.device)
+        if worker.starts >= STARTS:
+            raise BnstudyError(
+                f"A worker on {worker.device} did not come to train, {STARTS} times in a row: "
+                f"{_death(worker.process)}. `bnstudy doctor` looks for the cause; fewer --workers need less "
+                "memory."
+            )
+        return _start(self.run, worker.device, worker.starts + 1)
 
-def _read(worker: Worker) -> Iterator[Event]:
+
+def _news(worker: Worker) -> list[Event]:
+    """Return what a worker has sent, and that it died."""
+    worker.ended = not worker.process.is_alive()  # asked first: what it sent before its end is read below
+    news = list(_sent(worker))
+    if worker.ended and worker.pack is not None:
+        news.append(Failed(worker.pack, "lost", _death(worker.process)))
+        worker.pack = None
+    return news
+
+
+def _sent(worker: Worker) -> Iterator[Event]:
     """Yield what a worker has sent; a finished pack frees it."""
     with suppress(EOFError, OSError):
-        while worker.pack is not None and worker.pipe.poll():
+        while worker.pipe.poll():
             message = worker.pipe.recv()
-            if isinstance(message, int):
+            if message is None:
+                worker.ready = True
+            elif worker.pack is not None and isinstance(message, int):
                 yield Progress(worker.pack, message)
-                continue
-            pack, worker.pack = worker.pack, None
-            yield Done(pack, message) if isinstance(message, Result) else Failed(pack, "crashed", message)
+            elif worker.pack is not None:
+                pack, worker.pack = worker.pack, None
+                yield Done(pack, message) if isinstance(message, Result) else Failed(pack, "crashed", message)
 
 
 def _death(process: BaseProcess) -> str:
     code = process.exitcode
-    if code is not None and code < 0:
-        return f"its worker was killed by {signal.Signals(-code).name}"
-    return f"its worker ended with exit status {code}"
+    if code is None or code >= 0:
+        return f"its process ended with exit status {code}"
+    with suppress(ValueError):  # a number without a name
+        return f"its process was killed by {signal.Signals(-code).name}"
+    return f"its process was killed by signal {-code}"
 
 
-def _start(run: Run, device: str) -> Worker:
+def _start(run: Run, device: str, starts: int = 1) -> Worker:
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=serve, args=(there, run), daemon=True)
-    with _ignoring_interrupts():
-        process.start()
+    try:
+        here, there = context.Pipe()
+        process = context.Process(target=serve, args=(there, run), daemon=True)
+        with _holding_interrupts():
+            process.start()
+    except OSError as error:
+        raise BnstudyError(
+            f"Cannot start a worker: {error.strerror or error}. Use fewer --workers, or end other programs."
+        ) from error
     there.close()
-    return Worker(device, process, here)
+    return Worker(device, process, here, starts)
 
 
 @contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Let a process that starts inside ignore Ctrl-C, which is the coordinator's to handle."""
-    try:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:  # not the main thread, which alone may set handlers
+def _holding_interrupts() -> Iterator[None]:
+    """Let a process that starts inside never see Ctrl-C, and this one see it afterwards.
+
+    Signals that are held back stay so in a new process; ignoring them here would lose the user's.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows: `serve` ignores them
         yield
         return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # its start would let them through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def serve(pipe: Connection, run: Run) -> None:
-    """Be a worker: train one pack after the other until the pipe closes."""
+    """Be a worker: train one pack after the other until the pipe closes or the coordinator dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        pipe.send(None)
         while True:
             job = pipe.recv()
             try:
-                answer: Result | str = run(job, pipe.send)
+                pipe.send(run(job, pipe.send))
             except (BrokenPipeError, ConnectionResetError):
                 raise
             except Exception as error:
-                answer = _in_short(error)
-            pipe.send(answer)
+                pipe.send(_in_short(error))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has: a pack in the middle may not send anything for long."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _in_short(error: Exception) -> str:
     """Return an error as one line: what it says, and where in the code it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
-    text = " ".join(str(error).split())
+    text = " ".join(_without_home(str(error)).split())
     return f"{type(error).__name__}: {text[:300]}{place}"
+
+
+def _without_home(text: str) -> str:
+    """Return a text in which the user's folder is `~`: reasons are published with the ledger."""
+    home = os.path.expanduser("~").rstrip(os.sep)
+    for written in (home, repr(home)[1:-1]) if home else ():  # the latter: Windows paths inside of errors
+        text = text.replace(written, "~")
+    return text

@@ -2,28 +2,23 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import matplotlib as mpl
-
-mpl.use("Agg")
+from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from bnstudy import stats, style, verdicts
 from bnstudy.claims import largest_workable
 from bnstudy.design import Ablation, Factor
 from bnstudy.errors import BnstudyError, unknown
-from bnstudy.ledger import Record
-from bnstudy.recipe import canonical_json, digest, level_name
+from bnstudy.recipe import level_name
 
 SUFFIXES = ("svg", "png")
+QUARTERS = (0, 0.25, 0.5, 0.75, 1)
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ def draw(drawing: Drawing) -> Figure:
     with style.applied():
         figure = FIGURES[drawing.ablation.figure](drawing)
         if drawing.preview:
-            figure.text(0.995, 0.004, drawing.preview, ha="right", color=style.MUTED, fontsize=7.5)
+            style.footnote(figure, drawing.preview)
         return figure
 
 
@@ -88,60 +83,72 @@ def save(figure: Figure, folder: Path, name: str, sidecar: Mapping[str, Any]) ->
     return [folder / f"{name}.{suffix}" for suffix in (*SUFFIXES, "json")]
 
 
-def data_hash(records: Mapping[str, Record]) -> str:
-    """Return the hash of what a figure shows: each trial and its outcome, whatever made them."""
-    return digest(canonical_json({trial: repr(record.outcome) for trial, record in records.items()}))
-
-
-def sidecar(
-    ablation: Ablation, records: Mapping[str, Record], profile: str, commit: str | None
-) -> dict[str, Any]:
-    """Return what goes beside a figure: trials drawn, hash of the data behind it, commit of the code."""
-    held = {trial.id: records[trial.id] for trial in ablation.trials if trial.id in records}
-    return {
-        "ablation": ablation.name,
-        "profile": profile,
-        "question": ablation.question,
-        "trials": sorted(held),
-        "data_hash": data_hash(held),
-        "commit": commit,
-    }
-
-
 def _arms(drawing: Drawing) -> Figure:
-    """Draw the primary outcome of every arm: all seeds, and the mean with its 95% interval."""
-    names = [f.name for f in drawing.ablation.factors]
-    labels = drawing.frame[names].astype(str).agg(", ".join, axis=1)
-    order = list(dict.fromkeys(labels))
-    figure = Figure(figsize=(style.WIDTH, 1.2 + 0.3 * len(order)))
+    """Draw the primary claim's outcome of every arm: all seeds, and the mean with its 95% interval."""
+    ablation, frame = drawing.ablation, drawing.frame
+    outcome = ablation.claims[0].measure.outcome if ablation.claims else "precise_test_accuracy"
+    look = {name: (color, marker) for name, _, _, color, marker in drawing.arms()}
+    rows = [(levels, rows) for levels, rows in _rows_by_arm(drawing) if len(rows)]
+    figure = Figure(figsize=(style.WIDTH, 1.3 + 0.28 * len(rows)))
     axes = figure.subplots()
-    color = drawing.frame[drawing.scientific.name].map(
-        {name: color for name, _, _, color, _ in drawing.arms()}
-    )
-    for place, label in enumerate(order):
-        rows = drawing.frame[labels == label]
-        ink = color[rows.index[0]]
-        axes.plot(
-            rows.precise_test_accuracy, [place] * len(rows), "o", ms=3.5, mfc="none", mec=ink, alpha=0.7
-        )
-        if len(rows) > 1:
-            mean = stats.mean(list(rows.precise_test_accuracy))
-            axes.plot([mean.low, mean.high], [place, place], color=ink, lw=2.5, alpha=0.45)
-            axes.plot([mean.value], [place], "|", ms=11, color=ink, mew=2)
-    axes.set_yticks(range(len(order)), order)
-    axes.invert_yaxis()
-    axes.set_xlabel("test accuracy (statistics recomputed); circles: seeds, bar: mean and 95% interval")
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    style.headline(figure, drawing.ablation.question)
-    style.tidy(axes)
-    axes.grid(visible=True, axis="x")
+    for place, (levels, each) in enumerate(rows):
+        color, marker = look[levels[drawing.scientific.name]]
+        _draw_arm(axes, place, each, each[outcome].astype(float), color=color, marker=marker)
+    labels = [
+        ", ".join(verdicts.titled(ablation.factor(f), v) for f, v in levels.items()) for levels, _ in rows
+    ]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel(verdicts.spoken(outcome))
+    if verdicts.is_share(outcome):
+        style.percent(axes.xaxis)
+    style.headline(figure, ablation.question)
+    style.title(axes, "", f"hollow: seeds; bar: mean and 95% interval{_crosses(frame)}")
+    style.tidy(axes, grid="x")
     return figure
+
+
+def _rows_by_arm(drawing: Drawing) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    """Yield the levels of each arm, in the order of the design, and its rows."""
+    for arm in drawing.ablation.arms:
+        rows = drawing.frame
+        for factor, level in arm.levels:
+            rows = rows[rows[factor] == level]
+        yield dict(arm.levels), rows
+
+
+def _draw_arm(
+    axes: Axes, place: int, rows: pd.DataFrame, values: "pd.Series[float]", *, color: str, marker: str
+) -> None:
+    """Draw one line of the figure of arms; an interval of shares ends where shares do."""
+    values = values.dropna()
+    axes.plot(values, [place] * len(values), marker, ms=4, mfc="none", mec=color, mew=0.9, alpha=0.8)
+    _cross_out(axes, values[rows.status == "diverged"], place, color)
+    if len(values) > 1:
+        mean = stats.mean(list(values))
+        low, high = _within_shares(mean) if values.between(0, 1).all() else (mean.low, mean.high)
+        axes.plot([low, high], [place, place], color=color, lw=3, alpha=0.4, solid_capstyle="butt")
+        axes.plot([mean.value], [place], "|", ms=11, color=color, mew=2)
+
+
+def _cross_out(axes: Axes, x: "pd.Series[float]", y: Any, color: str) -> None:
+    """Mark the trials that diverged."""
+    if len(x):
+        axes.plot(x, y if isinstance(y, pd.Series) else [y] * len(x), "x", ms=5, color=color, mew=1)
+
+
+def _crosses(frame: pd.DataFrame) -> str:
+    return "; crosses: diverged" if (frame.status == "diverged").any() else ""
+
+
+def _within_shares(estimate: stats.Estimate) -> tuple[float, float]:
+    return max(0.0, estimate.low), min(1.0, estimate.high)
 
 
 def _learning_rates(drawing: Drawing) -> Figure:
     """Draw accuracy against learning rate, the share of seeds that train, the largest workable rate of each
     arm, and the validation accuracy over epochs at its best rate."""
-    figure = Figure(figsize=(style.WIDTH, 6.6))
+    figure = Figure(figsize=(style.WIDTH, 6.6 + 0.35 * max(0, len(drawing.arms()) - 4)))
     (accuracy, share), (largest, epochs) = figure.subplots(2, 2)
     _accuracy_by_rate(drawing, accuracy)
     _share_that_trains(drawing, share)
@@ -159,41 +166,44 @@ def _accuracy_by_rate(drawing: Drawing, axes: Axes) -> None:
     for _, _, rows, color, marker in drawing.arms():
         scores = rows.precise_train_accuracy
         axes.plot(_rate(rows), scores, marker, ms=3.5, mfc="none", mec=color, mew=0.8, alpha=0.65)
+        diverged = rows.status == "diverged"
+        _cross_out(axes, _rate(rows)[diverged], scores[diverged], color)
         means = scores.groupby(_rate(rows)).mean()
         axes.plot(means.index, means, color=color)
         intervals = {rate: stats.mean(list(v)) for rate, v in scores.groupby(_rate(rows)) if len(v) > 1}
-        low = [max(0.0, interval.low) for interval in intervals.values()]
-        high = [min(1.0, interval.high) for interval in intervals.values()]
-        axes.fill_between(list(intervals), low, high, color=color, alpha=0.14, lw=0)
+        ends = [_within_shares(interval) for interval in intervals.values()]
+        axes.fill_between(
+            list(intervals), [e[0] for e in ends], [e[1] for e in ends], color=color, alpha=0.13, lw=0
+        )
     axes.axhline(0.5, color=style.MUTED, lw=0.8, ls=(0, (4, 3)))
-    axes.set(ylim=(0, 1), ylabel="training accuracy at the end")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_title("Every seed, mean and 95% interval")
+    axes.set(ylim=(-0.02, 1.02), ylabel="training accuracy", yticks=QUARTERS)
+    style.percent(axes.yaxis)
+    reading = f"hollow: seeds; band: 95% interval{_crosses(drawing.frame)}"
+    style.title(axes, "Accuracy at the end", reading)
     _learning_rate_axis(axes, drawing)
 
 
-def _learning_rate_axis(axes: Axes, drawing: Drawing) -> None:
+def _learning_rate_axis(axes: Axes, drawing: Drawing, *, grid: Literal["x", "y"] = "y") -> None:
     """Make x a log axis whose ticks are the powers of ten among the rates, written as they are declared."""
-    grid = verdicts.rates(drawing.ablation.factor("lr"))
-    axes.set(xscale="log", xlim=(grid[0] / 1.8, grid[-1] * 1.8), xlabel="learning rate")
-    decades = [rate for rate in grid if math.log10(rate).is_integer()]
-    axes.set_xticks(decades, [level_name(rate) for rate in decades])
-    axes.set_xticks(grid, minor=True, labels=[""] * len(grid))
-    style.tidy(axes)
+    rates = verdicts.rates(drawing.ablation.factor("lr"))
+    axes.set(xscale="log", xlim=(rates[0] / 1.8, rates[-1] * 1.8), xlabel="learning rate")
+    decades = [rate for rate in rates if math.log10(rate).is_integer()]
+    labelled = decades if len(decades) > 1 else rates
+    axes.set_xticks(labelled, [level_name(rate) for rate in labelled])
+    axes.set_xticks(rates, minor=True, labels=[""] * len(rates))
+    style.tidy(axes, grid=grid)
 
 
 def _share_that_trains(drawing: Drawing, axes: Axes) -> None:
-    for place, (_, _, rows, color, marker) in enumerate(drawing.arms()):
-        works = {t: rows.precise_train_accuracy >= t for t in verdicts.THRESHOLDS}
-        shares = {t: worked.groupby(_rate(rows)).mean() for t, worked in works.items()}
-        # Arms that agree would hide each other: each is drawn a hair lower than the one before.
-        shift = -0.012 * place
-        grid = shares[0.5].index
-        axes.fill_between(grid, shares[0.2] + shift, shares[0.8] + shift, color=color, alpha=0.14, lw=0)
-        axes.plot(grid, shares[0.5] + shift, marker=marker, ms=4, color=color)
-    axes.set(ylim=(-0.08, 1.04), ylabel="share of seeds")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_title("Seeds that reach 50% (band: 80 to 20%)")
+    arms = drawing.arms()
+    for place, (_, _, rows, color, marker) in enumerate(arms):
+        shares = (rows.precise_train_accuracy >= 0.5).groupby(_rate(rows)).mean()
+        # Arms that agree would hide each other: each is drawn thinner than the one below it.
+        under = 3 * (len(arms) - 1 - place) / max(3, len(arms))
+        axes.plot(shares.index, shares, marker=marker, ms=4 + 1.3 * under, lw=1.4 + under, color=color)
+    axes.set(ylim=(-0.05, 1.05), ylabel="share of seeds", yticks=QUARTERS)
+    style.percent(axes.yaxis)
+    style.title(axes, "Seeds that train", "reach 50% training accuracy")
     _learning_rate_axis(axes, drawing)
 
 
@@ -204,18 +214,17 @@ def _largest_workable(drawing: Drawing, axes: Axes) -> None:
         axes.text(grid[0] / 1.6, place - 0.33, label, color=color, va="center")
         for step, threshold in enumerate(verdicts.THRESHOLDS):
             cells = verdicts.workable(factor, rows, largest_workable("lr", threshold=threshold))
-            if len(cells) < 2:
-                continue
-            estimate = stats.workable_location(list(cells.values()), grid)
             y, main = place + (step - 1) * 0.16, threshold == 0.5
-            _open_interval(axes, y, estimate, grid, color=color, marker=marker if main else "")
+            if len(cells) > 1:
+                estimate = stats.workable_location(list(cells.values()), grid)
+                _open_interval(axes, y, estimate, grid, color=color, marker=marker if main else "")
+            elif main:
+                axes.text(grid[0] / 1.6, y, "needs all rates of two seeds", va="center", **style.SMALL)
     axes.set_yticks([])
     axes.set_ylim(len(arms) - 0.6, -0.6)
-    axes.set_title("Largest workable rate, 95% interval")
-    _learning_rate_axis(axes, drawing)
-    axes.set_xlabel("learning rate\nsuccess: thick 50%, thin 20% and 80%; arrow: the grid ends")
+    style.title(axes, "Largest workable rate", "95% interval for 50% (thin: 20%, 80%); arrow: no bound")
+    _learning_rate_axis(axes, drawing, grid="x")
     axes.spines["left"].set_visible(False)
-    axes.grid(visible=True, axis="x")
 
 
 def _open_interval(
@@ -234,29 +243,33 @@ def _open_interval(
 
 
 def _validation_over_epochs(drawing: Drawing, axes: Axes) -> None:
-    last = 0
+    ends = []
     for _, _, rows, color, marker in drawing.arms():
         best = verdicts.best_level(rows, "lr")
         curves = [list(curve) for curve in rows[rows.lr == best].validation_accuracy]
-        mean = [sum(values) / len(values) for values in zip(*curves, strict=True)]
+        mean = [sum(values) / len(values) for values in zip(*curves, strict=False)]
         epochs = range(1, len(mean) + 1)
-        axes.plot(epochs, list(zip(*curves, strict=True)), color=color, lw=0.6, alpha=0.45)
-        axes.plot(epochs, mean, color=color, marker=marker, ms=4)
-        axes.annotate(
-            f"rate {best}",
-            (len(mean), mean[-1]),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            color=color,
-            fontsize=8,
-        )
-        last = max(last, len(mean))
-    axes.set(xlabel="epoch", ylabel="validation accuracy", xlim=(0.8, last + 0.2 * last))
-    axes.set_xticks(range(1, last + 1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_title("At each arm's best rate (thin: seeds)")
+        axes.plot(epochs, list(zip(*curves, strict=False)), color=color, lw=0.6, alpha=0.45)
+        axes.plot(epochs, mean, color=color, marker=marker, ms=4, markevery=math.ceil(len(mean) / 10))
+        ends.append((f"rate {best}", len(mean), mean[-1], color))
+    last = max(epoch for _, epoch, _, _ in ends)
+    axes.set(xlabel="epoch", ylabel="validation accuracy", xlim=(0.8, 1.25 * last))
+    step = math.ceil(last / 10)
+    axes.set_xticks(range(step, last + 1, step))
+    _label_ends(axes, ends)
+    style.percent(axes.yaxis)
+    style.title(axes, "Each at its best rate", "best by this accuracy; line: mean; thin: seeds")
     style.tidy(axes)
+
+
+def _label_ends(axes: Axes, ends: Sequence[tuple[str, int, float, str]]) -> None:
+    """Write each curve's label after its end, moved up where labels would cover each other."""
+    low, high = axes.get_ylim()
+    places = style.apart([value for _, _, value, _ in ends], 0.055 * (high - low))
+    for (text, epoch, _, color), y in zip(ends, places, strict=True):
+        axes.annotate(
+            text, (epoch, y), xytext=(6, 0), textcoords="offset points", va="center", color=color, fontsize=8
+        )
 
 
 FIGURES: dict[str, Callable[[Drawing], Figure]] = {"arms": _arms, "learning rates": _learning_rates}

@@ -7,6 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bnstudy.sums import over_channels
+
+VECTORS = 32
+"""Floats that the framework computes at once, element by element: 2 vectors with AVX-512."""
+
 
 class PackedConv2d(nn.Module):
     """K convolutions: weight [K, out, in, kernel, kernel], bias [K, out].
@@ -59,6 +64,18 @@ def patches(x: Tensor, kernel: int, padding: int) -> Tensor:
     return columns
 
 
+def sigmoid(x: Tensor) -> Tensor:
+    """Return the logistic function of x: float [batch, K * channels, *spatial].
+
+    The framework computes the values that are left after whole vectors in another way, and with the width
+    of the pack it would change which those are: a batch that leaves some is filled up.
+    """
+    if x.numel() % VECTORS == 0:
+        return torch.sigmoid(x)
+    fill = [0, 0] * (x.dim() - 1) + [0, -len(x) % VECTORS]
+    return torch.sigmoid(F.pad(x, fill))[: len(x)]
+
+
 class PackedLinear(nn.Module):
     """K linear layers: weight [K, out, in], bias [K, out]; float [batch, K * in] to [batch, K * out]."""
 
@@ -69,6 +86,10 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class for shapes."""
-        each = x.view(len(x), len(self.weight), -1).transpose(0, 1)
-        y = torch.baddbmm(self.bias.unsqueeze(1), each, self.weight.transpose(1, 2))
+        bias = over_channels(self.bias.flatten(), torch.Size([len(x), self.bias.numel()]))
+        y = torch.baddbmm(self.by_trial(bias), self.by_trial(x), self.weight.transpose(1, 2))
         return y.transpose(0, 1).flatten(1)
+
+    def by_trial(self, x: Tensor) -> Tensor:
+        """Return x [batch, K * any] as [K, batch, any]."""
+        return x.view(len(x), len(self.weight), -1).transpose(0, 1)

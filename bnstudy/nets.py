@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnstudy import norms, seeds
-from bnstudy.layers import PackedConv2d, PackedLinear
+from bnstudy.layers import PackedConv2d, PackedLinear, sigmoid
 from bnstudy.recipe import Recipe
 
 CLASSES = 10
@@ -37,10 +37,10 @@ class LeNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [batch, K, 10] of pixels [batch, 1, 28, 28] shared by the trials, or
         [batch, K, 28, 28], each trial its own."""
-        x = F.avg_pool2d(torch.sigmoid(self.conv1_norm(self.conv1(x))), 2)
-        x = F.avg_pool2d(torch.sigmoid(self.conv2_norm(self.conv2(x))), 2)
-        x = torch.sigmoid(self.fc1_norm(self.fc1(x.flatten(1))))
-        x = torch.sigmoid(self.fc2_norm(self.fc2(x)))
+        x = F.avg_pool2d(sigmoid(self.conv1_norm(self.conv1(x))), 2)
+        x = F.avg_pool2d(sigmoid(self.conv2_norm(self.conv2(x))), 2)
+        x = sigmoid(self.fc1_norm(self.fc1(x.flatten(1))))
+        x = sigmoid(self.fc2_norm(self.fc2(x)))
         logits: Tensor = self.fc3(x)
         return logits.view(-1, self.trials, CLASSES)
 

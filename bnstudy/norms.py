@@ -13,8 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnstudy.recipe import Recipe
+from bnstudy.sums import over_batch, over_channels
 
 Statistics = Literal["running", "batch"]
+
+VECTOR = 8
+"""Channels that the framework's kernel takes at once. It rounds the gradient of what is left in another
+way, which would depend on the width of the pack, so nothing is left."""
 
 
 def build(recipe: Recipe, channels: int) -> nn.Module:
@@ -39,15 +44,9 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"batch normalization needs more than one value per channel, got x of {tuple(x.shape)}"
         )
-    axes = [axis for axis in range(x.dim()) if axis != 1]
-    x = _at_least_float32(x)
-    mean = x.mean(axes)
-    return mean, (x - over_channels(mean, x)).square().mean(axes)
-
-
-def over_channels(values: Tensor, x: Tensor) -> Tensor:
-    """Return `values` [channels] shaped to broadcast over x."""
-    return values.view(1, -1, *[1] * (x.dim() - 2))
+    x, count = _at_least_float32(x), x.numel() // x.shape[1]
+    mean = over_batch(x) / count
+    return mean, over_batch((x - over_channels(mean, x.shape)).square()) / count
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
@@ -64,7 +63,7 @@ class Affine(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float of the shape and dtype of x."""
-        return torch.addcmul(over_channels(self.bias, x), x, over_channels(self.weight, x)).to(x.dtype)
+        return (over_channels(self.weight, x.shape) * x + over_channels(self.bias, x.shape)).to(x.dtype)
 
 
 class BatchNorm(nn.Module):
@@ -100,8 +99,16 @@ class BatchNorm(nn.Module):
 
     def train_batch(self, x: Tensor) -> Tensor:
         """Normalize with the batch's moments and update the running averages."""
-        running = self.running_mean, self.running_var
-        return F.batch_norm(x, *running, self.weight, self.bias, True, self.momentum, self.eps)
+        channels = self.running_mean, self.running_var, self.weight, self.bias
+        spare = -x.shape[1] % VECTOR
+        if not spare:
+            return F.batch_norm(x, *channels, True, self.momentum, self.eps)
+        mean, var, weight, bias = (F.pad(values, [0, spare]) for values in channels)
+        wide = F.pad(x.movedim(1, -1), [0, spare]).movedim(-1, 1)
+        y = F.batch_norm(wide, mean, var, weight, bias, True, self.momentum, self.eps)
+        self.running_mean.copy_(mean[:-spare])
+        self.running_var.copy_(var[:-spare])
+        return y.movedim(1, -1)[..., :-spare].movedim(-1, 1)  # so that its gradient is channels last, too
 
     def normalize(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         """Return weight * (x - mean) / sqrt(var + eps) + bias, with moments [channels]."""
@@ -137,8 +144,8 @@ class ScratchBatchNorm(BatchNorm):
     def normalize(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         """Return weight * (x - mean) / sqrt(var + eps) + bias, with moments [channels]."""
         wide = _at_least_float32(x)
-        x_hat = (wide - over_channels(mean, x)) / over_channels((var + self.eps).sqrt(), x)
-        return (over_channels(self.weight, x) * x_hat + over_channels(self.bias, x)).to(x.dtype)
+        x_hat = (wide - over_channels(mean, x.shape)) / over_channels((var + self.eps).sqrt(), x.shape)
+        return (over_channels(self.weight, x.shape) * x_hat + over_channels(self.bias, x.shape)).to(x.dtype)
 
 
 class PooledMoments:

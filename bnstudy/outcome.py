@@ -1,6 +1,7 @@
 """An outcome: what a trial measured. Divergence is an outcome, not a missing row."""
 
 from dataclasses import dataclass
+from typing import get_type_hints
 
 FINISHED = ("ok", "diverged")
 """Statuses of a training that ran to its end; they enter the statistics and are never retried."""
@@ -57,3 +58,9 @@ class Outcome:
     def finished(self) -> bool:
         """Whether the training ran to its end, so that the outcome says something about its recipe."""
         return self.status in FINISHED
+
+
+NUMBERS = tuple(
+    name for name, hint in get_type_hints(Outcome).items() if hint in (float | None, int | None, bool | None)
+)
+"""The fields that hold one number a trial: what a claim can compare."""

@@ -1,6 +1,6 @@
 """Packs: which trials train together as one network, planned from the whole design."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,18 @@ def plan(ablation: Ablation) -> tuple[Pack, ...]:
         for (recipe, _), trials in groups.items()
         for chunk in _chunks(trials, min(LARGEST, max(2, IMAGES_PER_STEP // recipe.batch_size)))
     )
+
+
+def images_of(pack: Pack) -> int:
+    """Return how many images the training of a pack passes, its trials together."""
+    recipe = pack.trials[0].arm.recipe
+    return recipe.train_images * recipe.epochs * len(pack.slots)
+
+
+def missing(ablation: Ablation, finished: Container[str]) -> list[tuple[Pack, list[Trial]]]:
+    """Return the packs of the plan with trials whose id is not among the finished, each with these trials."""
+    packs = [(pack, [trial for trial in pack.trials if trial.id not in finished]) for pack in plan(ablation)]
+    return [(pack, trials) for pack, trials in packs if trials]
 
 
 def shape(recipe: Recipe) -> Recipe:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from bnstudy.words import clock, counted
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -40,24 +42,17 @@ def describe(tally: Tally, speed: float) -> str:
         left = max(0, tally.images_planned - tally.images) / speed
         parts += [f"{speed:,.0f} images/s", f"{clock(left)} left"]
     if tally.retried:
-        parts.append(f"{len(tally.retried)} packs started again")
+        parts.append(f"{counted(len(tally.retried), 'pack')} started again")
     if tally.failed:
         parts.append(f"{len(tally.failed)} failed")
     return " · ".join(parts)
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as 0:42 or 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @contextmanager
 def shown(console: Console, name: str) -> Iterator[Notify]:
     """Yield what to call with each tally of a run."""
     speed = Speed()
-    if not console.is_terminal:
+    if not console.is_interactive:  # a file, a pipe, or a terminal that cannot move its cursor
         yield _plain(console, name, speed)
         return
     from rich.progress import BarColumn, Progress, TextColumn
@@ -78,13 +73,15 @@ def shown(console: Console, name: str) -> Iterator[Notify]:
 
 
 def _plain(console: Console, name: str, speed: Speed) -> Notify:
+    """Return what prints a line at the start, every few seconds, and at the end."""
     last = -float("inf")
 
     def show(tally: Tally) -> None:
         nonlocal last
         rate = speed.of(tally.images)
-        if time.monotonic() - last >= PLAIN_SECONDS:
+        ended = tally.recorded + len(tally.failed) >= tally.total
+        if ended or time.monotonic() - last >= PLAIN_SECONDS:
             last = time.monotonic()
-            console.print(f"{name}: {describe(tally, rate)}", highlight=False)
+            console.print(f"{name}: {describe(tally, rate)}", highlight=False, markup=False, soft_wrap=True)
 
     return show

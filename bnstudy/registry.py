@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from bnstudy.design import Ablation
+from bnstudy.design import PROFILES, Ablation
 from bnstudy.errors import BnstudyError, unknown
 
 ENTRY_POINT = "bnstudy.ablations"
@@ -46,18 +46,28 @@ def find(extra: Path | None = None) -> Registry:
     registry = Registry({}, {})
     if extra is not None and not extra.is_dir():
         raise BnstudyError(f"--ablations {extra}: there is no such folder.")
-    for folder in [own_folder(), *_other_packages(), *([extra] if extra else [])]:
+    folders = [own_folder(), *_other_packages(registry.broken), *([extra] if extra else [])]
+    for folder in dict.fromkeys(folder.resolve() for folder in folders):
         for path in sorted(folder.glob("*.py")):
-            if path.stem != "__init__":
+            if not path.name.startswith((".", "_")):  # an editor's backup, a package's __init__.py
                 _add(registry, path)
     return registry
 
 
-def _other_packages() -> Iterator[Path]:
+def _other_packages(broken: dict[str, BnstudyError]) -> Iterator[Path]:
+    """Yield the folders of entry points; one that cannot be found is added to `broken`."""
     for point in entry_points(group=ENTRY_POINT):
-        spec = importlib.util.find_spec(point.value)
-        for place in (spec.submodule_search_locations or []) if spec else []:
-            yield Path(place)
+        try:
+            spec = importlib.util.find_spec(point.module)  # imports the packages above it
+            places = (spec.submodule_search_locations if spec else None) or []
+            why = "there is no such package"
+        except Exception as error:
+            places, why = [], _what(error)
+        if not places:
+            broken[f"entry point {point.name}"] = BnstudyError(
+                f"The entry point {point.name} = {point.value} leads to no folder of ablations: {why}."
+            )
+        yield from map(Path, places)
 
 
 def _add(registry: Registry, path: Path) -> None:
@@ -75,6 +85,7 @@ def load(path: Path) -> Ablation:
 
     Raises `BnstudyError` with file and line for whatever keeps it from loading.
     """
+    path = path.absolute()
     if not NAME.fullmatch(path.stem):
         raise BnstudyError(
             f"{path}: an ablation's file is named in lower case and underscores, like lr_sweep.py."
@@ -84,28 +95,38 @@ def load(path: Path) -> Ablation:
         raise BnstudyError(f"{path} cannot be loaded as Python.")
     module = importlib.util.module_from_spec(spec)
     writes, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BnstudyError(f"{_place(path, error)}: {_what(error)}") from error
     finally:
         sys.dont_write_bytecode = writes
     ablation = getattr(module, "ablation", None)
     if not isinstance(ablation, Ablation):
         raise BnstudyError(f"{path} declares no `ablation = Ablation(...)`.")
-    return replace(ablation, name=path.stem.replace("_", "-"))
+    named = replace(ablation, name=path.stem.replace("_", "-"))
+    for profile in PROFILES:
+        try:
+            named.at(profile)
+        except BnstudyError as error:
+            raise BnstudyError(f"{path}, {profile} profile: {error}") from error
+    return named
 
 
-def _place(path: Path, error: Exception) -> str:
+def _place(path: Path, error: BaseException) -> str:
     if isinstance(error, SyntaxError):
-        return f"{error.filename or path}, line {error.lineno}"
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    return f"{path}, line {lines[-1]}" if lines else str(path)
+        place, line = error.filename or str(path), error.lineno
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        place, line = str(path), next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)
+    return f"{place}, line {line}" if line else place
 
 
-def _what(error: Exception) -> str:
+def _what(error: BaseException) -> str:
+    """Return what is wrong, as one line."""
     if isinstance(error, BnstudyError):
         return str(error)
     if isinstance(error, SyntaxError):
         return f"not valid Python: {error.msg}"
-    return f"{type(error).__name__}: {error}"
+    return " ".join(f"{type(error).__name__}: {error}".split())

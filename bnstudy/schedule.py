@@ -4,6 +4,8 @@ The ledger is the truth. Optuna's storage holds the queue and what the dashboard
 the ledger when it is missing or damaged.
 """
 
+import json
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +17,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -24,7 +26,7 @@ from bnstudy.errors import BnstudyError
 from bnstudy.executors import Done, Executor, Failed, Progress
 from bnstudy.ledger import Ledger, Record
 from bnstudy.outcome import Outcome
-from bnstudy.packs import Job, Pack, Result, plan
+from bnstudy.packs import Job, Pack, Result, images_of, missing
 from bnstudy.recipe import canonical_json, digest
 
 ATTEMPTS = 3
@@ -53,19 +55,38 @@ class NothingInvented(optuna.samplers.BaseSampler):
         raise RuntimeError(f"trial {trial.number} was asked for {param_name!r}, which nobody enqueued")
 
 
+@contextmanager
+def _working() -> Iterator[None]:
+    """Turn what breaks in Optuna's storage into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise BnstudyError(
+            f"Cannot write to Optuna's journal: {error.strerror or error}. What is recorded is safe: free "
+            "the disk or mend the permission, then run the command again."
+        ) from error
+    except Exception as error:
+        raise BnstudyError(
+            f"Optuna's journal broke during the run ({type(error).__name__}: {error}). What is recorded is "
+            "safe: delete optuna.journal beside the ledger, then run the command again."
+        ) from error
+
+
 class Queue:
     """The ablation's Optuna study. Only the holder of the lease uses it.
 
-    Levels are categories of a study that is named after them, so that a changed design gets a new study.
+    Levels are categories of a study that is named after the arms and their recipes: a changed design gets
+    a new one. Raises `BnstudyError` where the storage cannot be used.
     """
 
+    @_working()
     def __init__(self, storage: BaseStorage, ablation: Ablation) -> None:
-        self.levels = {f.name: [level.name for level in f.levels] for f in ablation.factors}
         self.distributions: dict[str, BaseDistribution] = {
-            name: CategoricalDistribution(levels) for name, levels in self.levels.items()
+            f.name: CategoricalDistribution([level.name for level in f.levels]) for f in ablation.factors
         }
+        arms = [[arm.name, arm.recipe.fingerprint] for arm in ablation.arms]
         self.study = optuna.create_study(
-            study_name=f"{ablation.name}-{digest(canonical_json(self.levels), 8)}",
+            study_name=f"{ablation.name}-{digest(canonical_json(arms), 8)}",
             storage=storage,
             sampler=NothingInvented(),
             pruner=optuna.pruners.NopPruner(),
@@ -73,6 +94,7 @@ class Queue:
             load_if_exists=True,
         )
 
+    @_working()
     def recover(self, ablation: Ablation, recorded: Mapping[str, Record]) -> None:
         """Fail what a dead coordinator left running or waiting, and add what only the ledger knows."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -92,12 +114,14 @@ class Queue:
             if trial.id in recorded and recorded[trial.id].outcome.finished and trial.id not in known
         )
 
+    @_working()
     def claim(self, trials: Sequence[Trial]) -> list[optuna.Trial]:
         """Enqueue trials and ask for them: they are running from now on."""
         for trial in trials:
             self.study.enqueue_trial(dict(trial.arm.levels), user_attrs=_attributes(trial))
         return [self.study.ask(self.distributions) for _ in trials]
 
+    @_working()
     def tell(self, claimed: optuna.Trial, outcome: Outcome) -> None:
         """End a claimed trial: with its accuracy, whether it diverged or not, or as failed."""
         claimed.set_user_attr("status", outcome.status)
@@ -106,6 +130,7 @@ class Queue:
         else:
             self.study.tell(claimed, state=TrialState.FAIL)
 
+    @_working()
     def give_up(self, claimed: Sequence[optuna.Trial]) -> None:
         """End claimed trials that will not be told an outcome."""
         for trial in claimed:
@@ -118,7 +143,8 @@ def _attributes(trial: Trial) -> Params:
 
 def _value(outcome: Outcome) -> float:
     """Return the accuracy: finite for a diverged trial too, since Optuna fails a trial told NaN."""
-    return outcome.precise_test_accuracy or 0.0
+    value = outcome.precise_test_accuracy
+    return value if value is not None and math.isfinite(value) else 0.0
 
 
 @contextmanager
@@ -126,37 +152,62 @@ def lease(folder: Path) -> Iterator[None]:
     """Hold a results folder against other coordinators; the system releases it when the process dies."""
     lock = FileLock(folder / ".lock")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        with _writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
     except Timeout:
         raise BnstudyError(
             f"Another bnstudy is running on {folder}. Wait for it to end, or choose another folder "
             "with --results."
         ) from None
-    except OSError as error:
-        raise BnstudyError(
-            f"Cannot write to {folder}: {error.strerror or error}. Choose another folder with --results."
-        ) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def open_storage(folder: Path, notify: Callable[[str], None]) -> BaseStorage:
-    """Return the storage in a results folder; a damaged journal is set aside, for the ledger has it all."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    path = folder / "optuna.journal"
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what the system refuses into a sentence."""
     try:
-        return JournalStorage(JournalFileBackend(str(path)))
+        yield
+    except Timeout:  # one of filelock's, and an OSError
+        raise
     except OSError as error:
         raise BnstudyError(
             f"Cannot write to {path}: {error.strerror or error}. Choose another folder with --results."
         ) from error
-    except Exception:  # whatever a journal's damage makes of its reader
-        path.replace(path.with_suffix(".journal.damaged"))
+
+
+def open_storage(folder: Path, notify: Callable[[str], None]) -> BaseStorage:
+    """Return the storage in a results folder; a damaged journal is set aside, for the ledger has it all."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path = folder / "optuna.journal"
+    with _writing(path):
+        try:
+            _check_last_line(path)
+            return _journal(path)
+        except OSError:
+            raise
+        except Exception:  # whatever a journal's damage makes of its reader
+            path.replace(path.with_suffix(".journal.damaged"))
         notify(f"{path} is damaged and was set aside; the queue is rebuilt from the ledger.")
-        return JournalStorage(JournalFileBackend(str(path)))
+        return _journal(path)
+
+
+def _journal(path: Path) -> BaseStorage:
+    """Open a journal. Optuna's default lock is for ever held by whoever was killed while holding it."""
+    lock = JournalFileOpenLock(str(path), grace_period=3)  # seconds; a write takes milliseconds
+    return JournalStorage(JournalFileBackend(str(path), lock))
+
+
+def _check_last_line(path: Path) -> None:
+    """Raise `ValueError` for a cut last line: Optuna reads over it and writes the next one behind it."""
+    text = path.read_bytes() if path.exists() else b""
+    if text and not text.endswith(b"\n"):
+        raise ValueError("the last line has no end")
+    for line in text.splitlines()[-1:]:
+        json.loads(line)
 
 
 @dataclass
@@ -165,23 +216,13 @@ class Tally:
 
     total: int
     recorded: int
-    missing: int
-    images_planned: int
+    missing: int = 0
+    images_planned: int = 0
     images: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     """Why a trial has no finished record, by trial id."""
     retried: list[str] = field(default_factory=list)
     """Why packs were started again."""
-
-
-def missing(ablation: Ablation, recorded: Mapping[str, Record]) -> list[tuple[Pack, list[Trial]]]:
-    """Return the packs of the plan that miss a finished record, each with the trials that miss it."""
-    found = []
-    for pack in plan(ablation):
-        trials = [t for t in pack.trials if t.id not in recorded or not recorded[t.id].outcome.finished]
-        if trials:
-            found.append((pack, trials))
-    return found
 
 
 class Run:
@@ -202,7 +243,8 @@ class Run:
         self.provenance, self.notify = dict(provenance or {}), notify
         ledger.set_aside_torn_line()
         recorded = ledger.recorded()
-        packs = missing(ablation, recorded)
+        finished = {trial for trial, record in recorded.items() if record.outcome.finished}
+        packs = missing(ablation, finished)
         self.wanted = dict(packs)
         self.todo = deque(self.wanted)
         self.claimed: dict[Pack, list[optuna.Trial]] = {}
@@ -231,7 +273,7 @@ class Run:
         finally:
             if self.claimed:
                 self.executor.close()
-                with suppress(OSError):  # a full disk must not hide what is being raised
+                with suppress(BnstudyError):  # a full disk must not hide what is being raised
                     self.queue.give_up([trial for trials in self.claimed.values() for trial in trials])
         return self.tally
 
@@ -286,9 +328,3 @@ class Run:
         }
         provenance = {**self.provenance, **result.provenance, "pack": place, "attempts": self.attempts[pack]}
         return Record.of(self.ablation.name, trial, outcome, provenance)
-
-
-def images_of(pack: Pack) -> int:
-    """Return how many images the training of a pack passes, its trials together."""
-    recipe = pack.trials[0].arm.recipe
-    return recipe.train_images * recipe.epochs * len(pack.slots)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from bnstudy import packs
 from bnstudy.design import Ablation, Trial
 from bnstudy.errors import BnstudyError
 from bnstudy.packs import Pack
@@ -19,10 +22,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bnstudy.ledger import Ledger, Record
-    from bnstudy.schedule import Run, Tally
+    from bnstudy.schedule import Tally
     from bnstudy.verdicts import Verdict
 
 Say = Callable[[str], None]
+
+RESULTS, PROFILE = Path("results"), "quick"
+"""Where and how much, unless the user says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,13 @@ class Place:
         """The folder of the profile's ledgers."""
         return self.results / self.profile
 
+    @property
+    def options(self) -> str:
+        """The options that name this place on the command line, where they are not the defaults."""
+        profile = "" if self.profile == PROFILE else f" --profile {self.profile}"
+        results = "" if self.results == RESULTS else f" --results {shlex.quote(str(self.results))}"
+        return profile + results
+
     def ledger(self, name: str) -> Ledger:
         """Return the ledger of an ablation; its file may not exist."""
         from bnstudy.ledger import Ledger
@@ -48,8 +61,8 @@ class Place:
         """Return what to print beside a verdict that is not the study of record's, or nothing."""
         if self.profile != "paper":
             return f"preview: {self.profile} profile"
-        whole = recorded == len(ablation.trials)
-        return "" if whole else f"preview: {recorded} of {len(ablation.trials)} trials"
+        declared = len(ablation.whole.trials)
+        return "" if recorded == declared else f"preview: {recorded} of {declared} trials"
 
 
 @dataclass(frozen=True)
@@ -81,12 +94,8 @@ class Judged:
 
 def missing(ablation: Ablation, ledger: Ledger) -> list[tuple[Pack, list[Trial]]]:
     """Return the packs that miss a finished record, each with those trials, without loading Optuna."""
-    from bnstudy.packs import plan
-
-    recorded = ledger.recorded()
-    done = {trial for trial, record in recorded.items() if record.outcome.finished}
-    packs = [(pack, [trial for trial in pack.trials if trial.id not in done]) for pack in plan(ablation)]
-    return [(pack, trials) for pack, trials in packs if trials]
+    records = ledger.recorded()
+    return packs.missing(ablation, {trial for trial, record in records.items() if record.outcome.finished})
 
 
 def run(
@@ -99,53 +108,56 @@ def run(
 
     `shown` gives the context in which an ablation's progress is displayed.
     """
-    from bnstudy import schedule
+    with _terminable():
+        from bnstudy import schedule
 
-    with schedule.lease(place.folder), _terminable():
-        waiting = {a.name: len(missing(a, place.ledger(a.name))) for a in ablations}
-        if not any(waiting.values()):
-            return {a.name: _nothing_to_do(a) for a in ablations}
-        pool = _pool(machinery, max(waiting.values()), place.say)
-        try:
-            storage = schedule.open_storage(place.folder, place.say)
-            return {a.name: _run_one(a, place, machinery, pool, storage, shown) for a in ablations}
-        finally:
-            pool.close()
+        with schedule.lease(place.folder):
+            left = {a.name: len(missing(a, place.ledger(a.name))) for a in ablations}
+            tallies = {a.name: schedule.Tally(len(a.trials), len(a.trials)) for a in ablations}
+            waiting = [a for a in ablations if left[a.name]]
+            if waiting:
+                tallies |= _train(waiting, max(left.values()), place, machinery, shown)
+            return tallies
 
 
-def _nothing_to_do(ablation: Ablation) -> Tally:
-    from bnstudy.schedule import Tally
-
-    return Tally(total=len(ablation.trials), recorded=len(ablation.trials), missing=0, images_planned=0)
-
-
-def _run_one(
-    ablation: Ablation,
+def _train(
+    ablations: Sequence[Ablation],
+    most: int,
     place: Place,
     machinery: Machinery,
-    pool: Any,
-    storage: Any,
     shown: Callable[[str], Any],
-) -> Tally:
-    from bnstudy import data, provenance, schedule
+) -> dict[str, Tally]:
+    """Train ablations that miss packs, `most` packs at the most."""
+    from bnstudy import data, executors, provenance, schedule, work
 
-    real = any(arm.recipe.data != "sample" for arm in ablation.arms)
-    with shown(ablation.name) as notify:
-        prepared: Run = schedule.Run(
-            ablation,
-            place.ledger(ablation.name),
-            storage,
-            pool,
-            images=data.fetch(machinery.data_dir, place.say) if real else None,
-            provenance={**provenance.code(), **provenance.host()},
-            notify=notify,
-        )
-        return prepared.execute()
+    devices = _devices(machinery, most)
+    real = [a.name for a in ablations if any(arm.recipe.data != "sample" for arm in a.arms)]
+    images = data.fetch(machinery.data_dir, place.say) if real else None
+    storage = schedule.open_storage(place.folder, place.say)
+    facts = {**provenance.code(), **provenance.host()}
+    place.say(f"{len(devices)} worker{'s' if len(devices) > 1 else ''} on {', '.join(sorted(set(devices)))}")
+    pool = executors.Pool(work.run_pack, devices)
+    tallies = {}
+    try:
+        for ablation in ablations:
+            with shown(ablation.name) as notify:
+                tallies[ablation.name] = schedule.Run(
+                    ablation,
+                    place.ledger(ablation.name),
+                    storage,
+                    pool,
+                    images=images if ablation.name in real else None,
+                    provenance=facts,
+                    notify=notify,
+                ).execute()
+    finally:
+        pool.close()
+    return tallies
 
 
-def _pool(machinery: Machinery, packs: int, say: Say) -> Any:
-    """Return the workers: one for each GPU, or one for each core, but no more than there are packs."""
-    from bnstudy import executors, machine, work
+def _devices(machinery: Machinery, most: int) -> list[str]:
+    """Return each worker's device: one for each GPU, or one for each core, but no more than packs."""
+    from bnstudy import machine
 
     if machinery.workers is not None and machinery.workers < 1:
         raise BnstudyError(
@@ -153,9 +165,7 @@ def _pool(machinery: Machinery, packs: int, say: Say) -> Any:
         )
     devices = machine.devices(machinery.device)
     workers = machinery.workers or (cores() if devices == ["cpu"] else len(devices))
-    workers = min(workers, packs)
-    say(f"{workers} worker{'s' if workers > 1 else ''} on {', '.join(devices[:workers])}")
-    return executors.Pool(work.run_pack, [devices[i % len(devices)] for i in range(workers)])
+    return [devices[i % len(devices)] for i in range(min(workers, most))]
 
 
 def cores() -> int:
@@ -166,6 +176,9 @@ def cores() -> int:
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Let a polite kill (SIGTERM, as batch systems send) end a run like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():  # only there can a handler be set
+        yield
+        return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -174,7 +187,7 @@ def _terminable() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def judge(ablation: Ablation, place: Place) -> Judged:
@@ -191,30 +204,17 @@ def judge(ablation: Ablation, place: Place) -> Judged:
 
 def draw(judged: Judged, place: Place) -> list[Path]:
     """Draw an ablation's figure with its sidecar; return the paths written."""
-    from bnstudy import figures, provenance
+    from bnstudy import figures, provenance, sidecar
 
     name = judged.ablation.name
     figure = figures.draw(figures.Drawing(judged.ablation, judged.finished, judged.preview))
     records = place.ledger(name).recorded()
-    sidecar = figures.sidecar(judged.ablation, records, place.profile, provenance.code()["commit"])
-    return figures.save(figure, place.folder / "figures", name, sidecar)
+    beside = sidecar.content(judged.ablation, records, place.profile, provenance.code()["commit"])
+    return figures.save(figure, place.folder / "figures", name, beside)
 
 
-def stale_figure(ablation: Ablation, place: Place, records: dict[str, Record]) -> str:
+def stale_figure(ablation: Ablation, place: Place, records: Mapping[str, Record]) -> str:
     """Return why the ablation's figure is not of its present records, or nothing."""
-    import json
+    from bnstudy import sidecar
 
-    from bnstudy.figures import data_hash
-
-    path = place.folder / "figures" / f"{ablation.name}.json"
-    held = {trial.id: records[trial.id] for trial in ablation.trials if trial.id in records}
-    try:
-        sidecar = json.loads(path.read_text())
-        drawn = set(sidecar["trials"])
-    except FileNotFoundError:
-        return "not drawn yet"
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"its sidecar {path} cannot be read"
-    if drawn != set(held):
-        return f"drawn from {len(drawn)} trials, {len(held)} are recorded"
-    return "" if sidecar.get("data_hash") == data_hash(held) else "its records have changed"
+    return sidecar.why_stale(place.folder / "figures" / f"{ablation.name}.json", ablation, records)

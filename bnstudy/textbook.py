@@ -1,5 +1,6 @@
 """The textbook's own code, timed: `python -m bnstudy.textbook IMAGES EPOCHS` prints images a second."""
 
+import os
 import sys
 import tempfile
 import time
@@ -36,8 +37,6 @@ def rate(path: Path, epochs: int) -> float:
         raw_folder(data.load("fashion-mnist", path), Path(folder) / "data")
         here = Path(folder) / "notebook"
         here.mkdir()
-        import os
-
         os.chdir(here)  # d2l reads ../data
         loaders = d2l.load_data_fashion_mnist(256)
         start = time.perf_counter()
