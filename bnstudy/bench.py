@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,10 +99,10 @@ def _warm(pool: Pool, workers: int) -> None:
 
 def _finish(pool: Pool, packs: tuple[Pack, ...], images: Path | None) -> None:
     """Run one pack on each worker to its end."""
-    for pack in packs:
-        pool.submit(Job(pack, "cpu", images))
-    left = len(packs)
+    waiting, left = deque(packs), len(packs)
     while left:
+        while waiting and pool.free():
+            pool.submit(Job(waiting.popleft(), "cpu", images))
         for event in pool.events(1.0):
             if isinstance(event, Failed):
                 raise BnstudyError(f"The measurement failed: {event.reason}.")

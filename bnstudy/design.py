@@ -57,6 +57,8 @@ class Factor:
         """Give `control` and `treatments`, or `levels`, whose first is then the control."""
         every = tuple(levels) or ((control,) if control else ()) + tuple(treatments)
         _check_factor(name, every, role, tuple(varies))
+        if control is not None and control not in every:
+            raise BnstudyError(f"The control {control.name!r} of factor {name!r} is none of its levels.")
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "role", role)
         object.__setattr__(self, "levels", every)
@@ -74,9 +76,8 @@ class Factor:
         """Return the factor with some of its levels, in the order of declaration."""
         kept = [self.level(name) for name in names]
         levels = [level for level in self.levels if level in kept]
-        control = self.control if self.control in kept else levels[0]
-        rest = [level for level in levels if level is not control]
-        return Factor(self.name, control=control, treatments=rest, role=self.role, varies=self.varies)
+        control = self.control if self.control in kept else None
+        return Factor(self.name, control=control, levels=levels, role=self.role, varies=self.varies)
 
 
 def across(name: str, *values: Any, role: str = "nuisance") -> Factor:

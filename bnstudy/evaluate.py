@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnstudy import data, nets, norms
+from bnstudy.sums import over_batch
 
 BATCH = 256
 """Images an evaluation batch; what predicting with a batch's own moments means."""
@@ -55,7 +56,7 @@ class Meter:
     def add(self, entropy: Tensor, right: Tensor) -> None:
         """Add a batch: float and bool [batch, K]."""
         self.count += len(entropy)
-        self.loss = self.loss + entropy.detach().double().sum(0)
+        self.loss = self.loss + over_batch(entropy.detach().double())
         self.right = self.right + right.sum(0)
 
     def score(self) -> Score:
@@ -67,8 +68,9 @@ class Meter:
 def pool_moments(net: nn.Module, images: data.ImageSet, index: Tensor) -> None:
     """Recompute every batch normalization's moments over images `index`, for `norms.precise_statistics`."""
     net.eval()
+    size = BATCH + (len(index) % BATCH == 1)  # a last batch of one image would have no variance
     with torch.no_grad(), norms.pooling_moments(net):
-        for chunk in torch.split(index, BATCH):
+        for chunk in torch.split(index, size):
             net(data.batch(images, chunk, dtype=next(net.parameters()).dtype)[0])
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from bnstudy.recipe import Recipe
 from bnstudy.sums import over_batch, over_channels
 
-Statistics = Literal["running", "batch"]
+Statistics = Literal["running", "batch", "pooling"]
 
 VECTOR = 8
 """Channels that the framework's kernel takes at once. It rounds the gradient of what is left in another
@@ -93,7 +93,7 @@ class BatchNorm(nn.Module):
         if self.statistics == "running":
             return self.normalize(x, self.running_mean, self.running_var)
         mean, var = moments(x)
-        if self.pooled is not None:
+        if self.statistics == "pooling" and self.pooled is not None:
             self.pooled.add(mean, var, x.numel() // x.shape[1])
         return self.normalize(x, mean, var)
 
@@ -108,7 +108,7 @@ class BatchNorm(nn.Module):
         y = F.batch_norm(wide, mean, var, weight, bias, True, self.momentum, self.eps)
         self.running_mean.copy_(mean[:-spare])
         self.running_var.copy_(var[:-spare])
-        return y.movedim(1, -1)[..., :-spare].movedim(-1, 1)  # so that its gradient is channels last, too
+        return y.movedim(1, -1)[..., :-spare].contiguous().movedim(-1, 1)
 
     def normalize(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         """Return weight * (x - mean) / sqrt(var + eps) + bias, with moments [channels]."""
@@ -197,7 +197,7 @@ def pooling_moments(net: nn.Module) -> Iterator[None]:
     """
     for norm in batch_norms(net):
         norm.pooled = PooledMoments()
-    with predict_with(net, "batch"):
+    with predict_with(net, "pooling"):
         yield
 
 

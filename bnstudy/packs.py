@@ -47,8 +47,9 @@ def plan(ablation: Ablation) -> tuple[Pack, ...]:
     shares_images = any(set(factor.varies) <= set(PER_TRIAL) for factor in ablation.factors)
     groups: dict[tuple[Recipe, int | None], list[Trial]] = {}
     for trial in ablation.trials:
-        seed = trial.seed if shares_images else None
-        groups.setdefault((shape(trial.arm.recipe), seed), []).append(trial)
+        recipe = trial.arm.recipe
+        key = (shape(recipe), trial.seed) if shares_images else (recipe, None)
+        groups.setdefault(key, []).append(trial)
     return tuple(
         Pack(chunk, shares_images)
         for (recipe, _), trials in groups.items()

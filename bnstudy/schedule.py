@@ -196,8 +196,13 @@ def open_storage(folder: Path, notify: Callable[[str], None]) -> BaseStorage:
 
 
 def _journal(path: Path) -> BaseStorage:
-    """Open a journal. Optuna's default lock is for ever held by whoever was killed while holding it."""
+    """Open a journal, without the lock that a killed coordinator may have left: the lease says it is dead.
+
+    Optuna's default lock waits for such a one for 30 seconds, and for ever where the path is relative.
+    """
     lock = JournalFileOpenLock(str(path), grace_period=3)  # seconds; a write takes milliseconds
+    with suppress(RuntimeError):  # there is none
+        lock.release()
     return JournalStorage(JournalFileBackend(str(path), lock))
 
 

@@ -174,8 +174,12 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 def detectable(differences_sd: float, n: int, power: float = 0.8, level: float = 0.95) -> float:
     """Return the smallest paired mean difference that n seeds would tell from zero, in units of the sd."""
     _checked_power(differences_sd, n, power, level)
-    solved = TTestPower().solve_power(nobs=n, alpha=1 - level, power=power, alternative="two-sided")
-    return float(solved) * differences_sd
+    return _difference_in_sds(n, power, level) * differences_sd
+
+
+@lru_cache(maxsize=256)
+def _difference_in_sds(n: int, power: float, level: float) -> float:
+    return float(TTestPower().solve_power(nobs=n, alpha=1 - level, power=power, alternative="two-sided"))
 
 
 def detectable_margin(differences_sd: float, n: int, power: float = 0.8, level: float = 0.9) -> float:
@@ -185,6 +189,11 @@ def detectable_margin(differences_sd: float, n: int, power: float = 0.8, level: 
     sample variance, averaged over its chi-squared distribution.
     """
     _checked_power(differences_sd, n, power, level)
+    return _margin_in_sds(n, power, level) * differences_sd
+
+
+@lru_cache(maxsize=256)
+def _margin_in_sds(n: int, power: float, level: float) -> float:
     critical = t.isf((1 - level) / 2, n - 1)
 
     def shortfall(margin: float) -> float:
@@ -195,7 +204,7 @@ def detectable_margin(differences_sd: float, n: int, power: float = 0.8, level: 
         return float(chi2.expect(given, args=(n - 1,))) - power
 
     # Beyond this margin even a sample sd of 10 population sds leaves the power at one.
-    return float(brentq(shortfall, 0.0, 10 * (critical + 1))) * differences_sd
+    return float(brentq(shortfall, 0.0, 10 * (critical + 1)))
 
 
 def workable(rates: Sequence[float], accuracies: Sequence[float], threshold: float = 0.5) -> Workable:

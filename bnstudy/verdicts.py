@@ -304,7 +304,7 @@ def power(verdict: Verdict) -> str:
     size = f"{100 * verdict.detectable:.2f} points" if share else f"{verdict.detectable:.3g}"
     what = "equality within" if verdict.claim.effect.rule == "equal within" else "a difference of"
     return (
-        f"So many seeds show {what} {size} with 80% power; "
+        f"{counted(verdict.seeds, 'seed')} like these show {what} {size} with 80% power; "
         f"over seeds the two sides correlate by {verdict.pairing:.2f}."
     )
 

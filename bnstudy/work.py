@@ -47,14 +47,20 @@ def _train(pack: Pack, images: data.ImageSet, device: str, report: Report) -> Se
             recipes, seeds, images, shares_images=pack.shares_images, device=device, report=report
         )
         return outcomes[: len(pack.trials)]
-    except (torch.OutOfMemoryError, MemoryError):
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
         # Halving happens below: inside this block the exception would keep the tensors alive.
-        pass
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
     if len(pack.trials) == 1:
         return [Outcome(status="not run", reason=f"does not fit into the memory of {device}")]
     return [o for half in _halves(pack) for o in _train(half, images, device, report)]
+
+
+def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """Return whether memory ran out; PyTorch has a class for that on a GPU, and only a text on a CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def _halves(pack: Pack) -> tuple[Pack, Pack]:

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,9 +80,20 @@ def seen(ledger: "Ledger") -> list[tuple[str, Outcome]]:
     return sorted(((r.trial, r.outcome) for r in ledger.records()), key=lambda pair: pair[0])
 
 
-def eventually(true: Callable[[], object], seconds: float = 20) -> None:
+def eventually(true: Callable[[], object], seconds: float = 60) -> None:
     """Return as soon as something is true; fail when it takes too long."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"still not true after {seconds} seconds"
         time.sleep(0.005)
+
+
+def ended(pids: Iterable[int]) -> bool:
+    """Return whether none of these processes runs; where nobody collects orphans, they stay as zombies."""
+    import psutil
+
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                return False
+    return True

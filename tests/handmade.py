@@ -47,7 +47,13 @@ def outcome(accuracy: float, *, validation: float | None = None, epochs: int = 2
 def diverged(epochs: int = 2) -> Outcome:
     """Return the outcome of a trial that stopped being finite: it guesses one class."""
     return outcome(
-        0.1, epochs=epochs, status="diverged", diverged_at=7, diverged_in="loss", train_loss=None, finite=False
+        0.1,
+        epochs=epochs,
+        status="diverged",
+        diverged_at=7,
+        diverged_in="loss",
+        train_loss=None,
+        finite=False,
     )
 
 
@@ -74,7 +80,12 @@ def by_rate(*claims: Any, rates: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0), se
 
 
 def made(*factors: Factor, **more: Any) -> Ablation:
-    values: dict[str, Any] = {"name": "made", "question": "Does it matter?", "source": "by hand", "base": SMALL}
+    values: dict[str, Any] = {
+        "name": "made",
+        "question": "Does it matter?",
+        "source": "by hand",
+        "base": SMALL,
+    }
     return Ablation(factors=factors, **{**values, "seeds": range(2)} | more)
 
 
@@ -113,7 +124,11 @@ def like_the_paper(arm: Mapping[str, str], seed: int) -> Outcome:
     rate, network = math.log10(float(arm["lr"])), arm["network"]
     draw = random.Random(f"{network}{rate}{seed}").gauss
     low, high, top = {"bn": (-2.4, 1.9, 0.885)}.get(network, (-0.6, 0.45, 0.86))
-    works = 1 / (1 + math.exp(-6 * (rate - low + draw(0, 0.1)))) / (1 + math.exp(8 * (rate - high + draw(0, 0.15))))
+    works = (
+        1
+        / (1 + math.exp(-6 * (rate - low + draw(0, 0.1))))
+        / (1 + math.exp(8 * (rate - high + draw(0, 0.15))))
+    )
     accuracy = min(0.93, max(0.1, 0.1 + (top - 0.1) * works + draw(0, 0.004)))
     if rate > 2.3 and network != "bn":
         return diverged(epochs=10)

@@ -38,7 +38,7 @@ def pool() -> Iterator[Callable[..., Pool]]:
         STARTED.pop().close()
 
 
-def until(pool: Pool, enough: Callable[[list[Event]], object], seconds: float = 20) -> list[Event]:
+def until(pool: Pool, enough: Callable[[list[Event]], object], seconds: float = 60) -> list[Event]:
     """Collect events until there are enough."""
     seen: list[Event] = []
     fakes.eventually(lambda: enough(seen) or seen.extend(pool.events(0.1)), seconds)
@@ -333,7 +333,7 @@ def test_workers_end_by_themselves_when_the_coordinator_is_killed(
     pids = workers_of(tmp_path)
     coordinator.kill()
     coordinator.wait()
-    fakes.eventually(lambda: not any(map(psutil.pid_exists, pids)), 5)
+    fakes.eventually(lambda: fakes.ended(pids), 5)
 
 
 def test_ctrl_c_goes_to_the_coordinator_and_leaves_no_traceback_of_workers(
@@ -345,7 +345,7 @@ def test_ctrl_c_goes_to_the_coordinator_and_leaves_no_traceback_of_workers(
     _, told = coordinator.communicate(timeout=10)
     assert told.count("Traceback") == 1 and told.count("KeyboardInterrupt") == 1, told
     assert coordinator.returncode == -signal.SIGINT
-    fakes.eventually(lambda: not any(map(psutil.pid_exists, pids)), 5)
+    fakes.eventually(lambda: fakes.ended(pids), 5)
 
 
 def test_ctrl_c_while_a_worker_starts_is_kept_for_afterwards() -> None:
@@ -375,7 +375,7 @@ def test_workers_can_be_started_outside_of_the_main_thread(tmp_path: Path) -> No
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     assert [type(event) for event in seen] == [Done]
 
 

@@ -114,9 +114,7 @@ def test_a_broken_file_is_named_with_its_line_and_the_others_load(
 def test_a_profile_that_cannot_be_made_is_named(own: Path) -> None:
     """Otherwise only those who ask for that profile would learn of it."""
     text = GOOD.replace("across", "Profile, across", 1)
-    write(
-        own, "narrow", text.replace("seeds=range(5)", "seeds=range(5), smoke=Profile(base={'lrr': 1})")
-    )
+    write(own, "narrow", text.replace("seeds=range(5)", "seeds=range(5), smoke=Profile(base={'lrr': 1})"))
     assert "narrow.py, smoke profile: No recipe field named 'lrr'" in str(find().broken["narrow"])
 
 

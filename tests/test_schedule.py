@@ -37,6 +37,12 @@ TRIALS = ABLATION.trials
 OK = Outcome(status="ok", precise_test_accuracy=0.5)
 
 
+@pytest.fixture(autouse=True)
+def unflushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flushing guards against a loss of power, which no test makes, and waits for everyone's disk."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
 def ledger_in(folder: Path) -> Ledger:
     return Ledger(folder / "lr-sweep.jsonl", lambda text: None)
 
@@ -231,13 +237,16 @@ def test_whatever_happened_to_the_storage_the_run_goes_on(
     assert fakes.seen(ledger_in(folder)) == undisturbed()
 
 
-def test_a_lock_that_a_killed_coordinator_left_is_soon_taken_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [Path.touch, lambda path: path.symlink_to("nowhere")], ids=["file", "link"])
+def test_nobody_waits_for_the_lock_of_a_killed_coordinator(
+    tmp_path: Path, left: Callable[[Path], None]
+) -> None:
     """Optuna's own default, a link, leads nowhere under a relative path: the next run waited for ever."""
     execute(tmp_path)
-    (tmp_path / "optuna.journal.lock").touch()
+    left(tmp_path / "optuna.journal.lock")
     start = time.monotonic()
     execute(tmp_path, ablation=fakes.design(seeds=3))
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 2
 
 
 # The lease
@@ -507,7 +516,8 @@ def at_line(number: int, act: Callable[[], None]) -> Iterator[list[int]]:
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> int:
-    """How many lines of the books one whole run passes."""
+    """How many lines of the books one whole run passes, the first aside: it fills caches."""
+    execute(tmp_path_factory.mktemp("first"))
     with at_line(-1, lambda: None) as passed:
         execute(tmp_path_factory.mktemp("whole"))
     return len(passed)

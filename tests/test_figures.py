@@ -1,0 +1,421 @@
+"""A figure shows every seed where the records say it is, names its axes, and says when it is not of record."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from handmade import (
+    Measured,
+    by_rate,
+    crashed,
+    diverged,
+    like_the_paper,
+    made,
+    outcome,
+    records,
+    table,
+    two_arms,
+    write,
+)
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bnstudy import figures, registry, sidecar, study, style, verdicts
+from bnstudy.claims import Claim, at_most
+from bnstudy.design import Ablation, Factor, Level, across
+from bnstudy.errors import BnstudyError
+from bnstudy.figures import Drawing
+from bnstudy.ledger import Record
+from bnstudy.outcome import Outcome
+from bnstudy.recipe import Recipe
+
+PANELS = ("Accuracy at the end", "Seeds that train", "Largest workable rate", "Each at its best rate")
+
+
+def drawn(ablation: Ablation, measured: Measured, preview: str = "") -> Figure:
+    return figures.draw(Drawing(ablation, verdicts.finished(table(ablation, measured)), preview))
+
+
+def spread(arm: Mapping[str, str], seed: int) -> Outcome:
+    """BN trains up to 10, the control up to 1; no two trials score the same."""
+    works = float(arm["lr"]) <= {"bn": 10, "affine": 1}[arm["network"]]
+    return outcome(round((0.8 if works else 0.2) + 0.01 * seed + 0.001 * float(arm["lr"]) ** 0.5, 6))
+
+
+def points(axes: Axes, marker: str, hollow: bool = True) -> set[tuple[float, float]]:
+    """Return the positions of the markers of one arm that are, or are not, joined by a line."""
+    lines = [x for x in axes.lines if x.get_marker() == marker and (x.get_linestyle() == "None") == hollow]
+    return {(float(x), float(y)) for line in lines for x, y in np.asarray(line.get_xydata())}
+
+
+def texts(figure: Figure) -> str:
+    found = [*figure.findobj(mpl.text.Text)]
+    return "\n".join(text.get_text() for text in found)
+
+
+# The figure of learning rates
+
+
+def test_every_seed_is_where_its_record_says() -> None:
+    ablation = by_rate()
+    axes = drawn(ablation, spread).axes[0]
+    frame = table(ablation, spread)
+    for name, (_, marker) in style.palette(["affine", "bn"]).items():
+        rows = frame[frame.network == name]
+        assert points(axes, marker) == set(
+            zip(rows.lr.astype(float), rows.precise_train_accuracy, strict=True)
+        )
+
+
+def test_means_shares_and_curves_are_those_of_the_records() -> None:
+    ablation = by_rate()
+    accuracy, share, _, epochs = drawn(ablation, spread).axes
+    frame = table(ablation, spread)
+    rows = frame[frame.network == "bn"]
+    means = rows.groupby(rows.lr.astype(float)).precise_train_accuracy.mean()
+    (line,) = [x for x in accuracy.lines if x.get_color() == style.COLORS[1] and x.get_linestyle() == "-"]
+    assert dict(np.asarray(line.get_xydata())) == pytest.approx(dict(means))
+    assert points(share, "s", hollow=False) == {(0.1, 1), (1, 1), (10, 1), (100, 0)}
+    assert points(share, "o", hollow=False) == {(0.1, 1), (1, 1), (10, 0), (100, 0)}
+    best = rows[rows.lr == "10"]
+    mean = np.mean([*best.validation_accuracy], axis=0)
+    assert points(epochs, "s", hollow=False) == {(1, pytest.approx(mean[0])), (2, pytest.approx(mean[1]))}
+
+
+def test_axes_have_titles_labels_and_literal_ticks() -> None:
+    ablation = by_rate(rates=(0.03, 0.1, 0.3, 1.0, 1000.0))
+    figure = drawn(ablation, lambda arm, seed: outcome(0.8))
+    assert tuple(axes.get_title(loc="left") for axes in figure.axes) == PANELS
+    assert [axes.get_xlabel() for axes in figure.axes] == ["learning rate"] * 3 + ["epoch"]
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "training accuracy",
+        "share of seeds",
+        "",
+        "validation accuracy",
+    ]
+    for axes in figure.axes[:3]:
+        assert axes.get_xscale() == "log"
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["0.1", "1", "1000"]
+        assert not "".join(label.get_text() for label in axes.get_xticklabels(minor=True))
+        low, high = axes.get_xlim()
+        assert low < 0.03 and high > 1000
+    assert figure.get_figwidth() == pytest.approx(7.4)
+
+
+def test_rates_without_powers_of_ten_are_all_labelled() -> None:
+    figure = drawn(by_rate(rates=(0.2, 0.5, 2.0)), lambda arm, seed: outcome(0.8))
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0.2", "0.5", "2"]
+
+
+def test_the_key_names_every_arm_with_its_color_and_marker() -> None:
+    figure = drawn(by_rate(), spread)
+    (key,) = figure.legends
+    assert [text.get_text() for text in key.get_texts()] == ["without BN", "with BN"]
+    handles = [(line.get_color(), line.get_marker()) for line in key.get_lines()]
+    assert handles == list(zip(style.COLORS, style.MARKERS, strict=True))[:2]
+
+
+def test_the_question_is_over_the_figure_and_a_preview_says_so() -> None:
+    assert "Does it matter?" in texts(drawn(by_rate(), spread))
+    assert "preview" not in texts(drawn(by_rate(), spread))
+    assert "preview: quick profile" in texts(drawn(by_rate(), spread, "preview: quick profile"))
+
+
+def test_the_largest_workable_rate_is_drawn_with_open_ends() -> None:
+    """BN never fails: an arrow to the right and no end; the control works below 10 in every seed."""
+
+    def measured(arm: Mapping[str, str], seed: int) -> Outcome:
+        return outcome(0.9 if arm["network"] == "bn" or float(arm["lr"]) <= 1 else 0.1)
+
+    axes = drawn(by_rate(), measured).axes[2]
+    arrows = [(x.get_marker(), x.get_color()) for x in axes.lines if x.get_marker() in "<>"]
+    assert set(arrows) == {(">", style.COLORS[1])} and len(arrows) == 3, "one for each definition of success"
+    (thick,) = [x for x in axes.lines if x.get_color() == style.COLORS[0] and x.get_linewidth() == 3]
+    assert list(thick.get_xdata()) == [1, 10]
+    assert {text.get_text() for text in axes.texts} >= {"with BN", "without BN"}
+
+
+def test_the_best_rate_is_labelled_at_the_end_of_its_curve() -> None:
+    axes = drawn(by_rate(), spread).axes[3]
+    labels = {t.get_text(): (t.get_color(), t.xy) for t in axes.texts if t.get_text().startswith("rate")}
+    assert labels["rate 10"][0] == style.COLORS[1] and labels["rate 1"][0] == style.COLORS[0]
+    assert labels["rate 10"][1][0] == 2
+
+
+def test_labels_of_curves_that_end_together_are_moved_apart() -> None:
+    assert style.apart([0.5, 0.5, 0.9, 0.51], 0.1) == pytest.approx([0.5, 0.6, 0.9, 0.7])
+    assert style.apart([1.0, 3.0], 0.1) == [1.0, 3.0]
+
+
+def test_diverged_trials_are_crossed_out() -> None:
+    ablation = by_rate()
+
+    def measured(arm: Mapping[str, str], seed: int) -> Outcome:
+        return diverged() if arm == {"network": "bn", "lr": "100"} and seed == 3 else outcome(0.8)
+
+    figure = drawn(ablation, measured)
+    assert points(figure.axes[0], "x") == {(100, 0.1)}
+    assert "crosses: diverged" in texts(figure)
+    assert "crosses" not in texts(drawn(ablation, lambda arm, seed: outcome(0.8)))
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_seeds_can_be_drawn(seeds: int) -> None:
+    figure = drawn(by_rate(seeds=seeds), spread)
+    assert ("needs all rates of two seeds" in texts(figure)) == (seeds == 1)
+
+
+def test_an_arm_without_trials_is_left_out_of_figure_and_key() -> None:
+    figure = drawn(by_rate(), lambda arm, seed: spread(arm, seed) if arm["network"] == "bn" else None)
+    (key,) = figure.legends
+    assert [text.get_text() for text in key.get_texts()] == ["with BN"]
+    assert key.get_lines()[0].get_color() == style.COLORS[1], (
+        "an arm keeps its color while others are missing"
+    )
+
+
+def test_half_a_ledger_can_be_drawn() -> None:
+    """While a run goes on: seed 0 is complete, seed 1 has some rates, one trial crashed."""
+
+    def measured(arm: Mapping[str, str], seed: int) -> Outcome | None:
+        if seed == 1 and arm["lr"] == "1":
+            return crashed()
+        return spread(arm, seed) if seed == 0 or (seed == 1 and float(arm["lr"]) < 5) else None
+
+    axes = drawn(by_rate(), measured).axes[0]
+    assert len(points(axes, "s")) == 4 + 1
+
+
+def test_all_diverged_can_be_drawn() -> None:
+    figure = drawn(by_rate(), lambda arm, seed: diverged())
+    assert points(figure.axes[1], "s", hollow=False) == {(rate, 0) for rate in (0.1, 1, 10, 100)}
+
+
+def test_the_ablation_of_record_can_be_drawn_at_every_profile() -> None:
+    for profile in ("smoke", "quick", "paper"):
+        ablation = registry.find().get("lr-sweep").at(profile)
+        figure = drawn(ablation, like_the_paper)
+        assert len(figure.legends[0].get_texts()) == len(ablation.factor("network").levels)
+
+
+# The figure of arms
+
+
+def two_factors(*claims: Claim) -> Ablation:
+    site = Factor(
+        "site",
+        control=Level("none", label="nowhere", norm="none"),
+        treatments=(Level("bn", label="everywhere"),),
+        varies=("norm",),
+    )
+    return made(site, across("lr", 0.1, 1.0, 3.0), seeds=range(4), claims=claims)
+
+
+def by_hand(arm: Mapping[str, str], seed: int) -> Outcome:
+    return outcome({"none": 0.5, "bn": 0.8}[arm["site"]] + 0.01 * seed + 0.02 * float(arm["lr"]))
+
+
+def test_arms_are_lines_in_the_order_of_the_design_with_every_seed() -> None:
+    figure = drawn(two_factors(), by_hand)
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        f"{site}, lr {lr}" for site in ("nowhere", "everywhere") for lr in ("0.1", "1", "3")
+    ]
+    assert axes.get_xlabel() == "test accuracy (statistics recomputed)"
+    assert axes.yaxis_inverted()
+    frame = table(two_factors(), by_hand)
+    for place, (site, lr) in enumerate((s, r) for s in ("none", "bn") for r in ("0.1", "1", "3")):
+        rows = frame[(frame.site == site) & (frame.lr == lr)]
+        marker = {"none": "o", "bn": "s"}[site]
+        found = {x for x, y in points(axes, marker) if y == place}
+        assert found == set(rows.precise_test_accuracy)
+        (mean,) = [x for x in axes.lines if x.get_marker() == "|" and x.get_ydata()[0] == place]
+        assert mean.get_xdata()[0] == pytest.approx(rows.precise_test_accuracy.mean())
+
+
+def test_arms_are_drawn_by_the_outcome_of_the_primary_claim() -> None:
+    claim = Claim("It is quick.", factor="site", outcome="epochs_to_85", effect=at_most(1))
+
+    def measured(arm: Mapping[str, str], seed: int) -> Outcome:
+        return outcome(0.9, epochs_to_85=None if seed == 0 else 2 + seed)
+
+    (axes,) = drawn(two_factors(claim), measured).axes
+    assert axes.get_xlabel() == "number of epochs to 85% validation accuracy"
+    assert {x for x, _ in points(axes, "o")} == {3, 4, 5}
+    assert not any("%" in label.get_text() for label in axes.get_xticklabels())
+
+
+def test_an_interval_of_shares_ends_where_shares_do() -> None:
+    """Two seeds give intervals of twelve standard errors: no accuracy lies beyond 100%."""
+    (axes,) = drawn(two_arms(seeds=2), lambda arm, seed: outcome(0.8 + 0.1 * seed)).axes
+    bars = [x.get_xdata() for x in axes.lines if x.get_linewidth() == 3]
+    assert [list(bar) for bar in bars] == [[pytest.approx(0.2147, abs=1e-3), 1]] * 2
+
+
+def test_one_seed_and_missing_arms_can_be_drawn() -> None:
+    (axes,) = drawn(
+        two_factors(), lambda arm, seed: by_hand(arm, seed) if arm["lr"] == "1" and not seed else None
+    ).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["nowhere, lr 1", "everywhere, lr 1"]
+
+
+# Fitting the page
+
+
+def test_nothing_is_cut_off_at_the_edges(tmp_path: Path) -> None:
+    """A long question wraps, a long key takes several lines, and all of it lies inside the page."""
+    levels = [
+        Level(f"{i}", label=f"a network with a long name {i}", norm="affine", eps=10.0**-i)
+        for i in range(1, 9)
+    ]
+    network = Factor("network", levels=levels, varies=("norm", "eps"))
+    question = (
+        "Does it matter at every learning rate that one would try, and where is it that it does not? " * 2
+    )
+    ablation = made(network, across("lr", 0.1, 1.0), figure="learning rates", question=question)
+    figure = drawn(ablation, lambda arm, seed: outcome(0.5 + 0.01 * seed), "preview: quick profile")
+    figures.save(figure, tmp_path, "long", {})
+    page = figure.bbox
+    for artist in [*figure.findobj(mpl.text.Text), *figure.legends]:
+        if artist.get_visible() and (not isinstance(artist, mpl.text.Text) or artist.get_text().strip()):
+            box = artist.get_window_extent()
+            assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1, artist
+            assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1, artist
+
+
+def test_colors_are_told_apart_and_dark_enough_on_white() -> None:
+    """At least 2.4 to 1 of contrast with the page for each; markers tell them apart in gray."""
+
+    def luminance(color: str) -> float:
+        rgb = np.array(mpl.colors.to_rgb(color))
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    assert all(1.05 / (luminance(color) + 0.05) > 2.4 for color in style.COLORS)
+    assert len(set(style.MARKERS)) == len(style.MARKERS) == len(style.COLORS) == len(set(style.COLORS))
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone() -> None:
+    before = dict(mpl.rcParams)
+    drawn(by_rate(), spread)
+    assert dict(mpl.rcParams) == before
+
+
+# Files
+
+
+def test_both_files_and_the_sidecar_are_written_and_nothing_else(tmp_path: Path) -> None:
+    paths = figures.save(drawn(by_rate(), spread), tmp_path / "new" / "folder", "made", {"trials": []})
+    assert [path.name for path in paths] == ["made.svg", "made.png", "made.json"]
+    assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == [
+        "made.json",
+        "made.png",
+        "made.svg",
+    ]
+    assert paths[0].read_text().lstrip().startswith("<?xml") and paths[1].read_bytes()[1:4] == b"PNG"
+    assert "Does it matter?" in paths[0].read_text(), "text stays text: it can be searched and read aloud"
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+    """In another process, too: a figure that is committed changes only when its records do."""
+    here = [path.read_bytes() for path in figures.save(drawn(by_rate(), spread), tmp_path / "a", "made", {})]
+    code = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import test_figures as t;"
+        "t.figures.save(t.drawn(t.by_rate(), t.spread), pathlib.Path(sys.argv[2]), 'made', {})"
+    )
+    folder = tmp_path / "b"
+    subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent), str(folder)], check=True)
+    assert [(folder / f"made.{suffix}").read_bytes() for suffix in ("svg", "png", "json")] == here
+
+
+def test_an_unknown_figure_is_an_error_with_the_nearest_name() -> None:
+    with pytest.raises(BnstudyError, match="No figure named 'learning rate'. Did you mean 'learning rates'"):
+        drawn(replace(by_rate(), figure="learning rate"), spread)
+
+
+def test_a_figure_of_nothing_is_an_error() -> None:
+    with pytest.raises(BnstudyError, match="made has no finished trials yet"):
+        drawn(by_rate(), lambda arm, seed: crashed())
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "figures").write_text("a file in the way")
+    with pytest.raises(BnstudyError, match=r"Cannot write figures to .*figures: .*`bnstudy figures`"):
+        figures.save(drawn(two_arms(), by_hand_two), tmp_path / "figures", "made", {})
+
+
+def by_hand_two(arm: Mapping[str, str], seed: int) -> Outcome:
+    return outcome(0.5 + 0.01 * seed)
+
+
+# Sidecars
+
+
+def held(ablation: Ablation, measured: Measured, **provenance: object) -> dict[str, Record]:
+    return {record.trial: record for record in records(ablation, measured, **provenance)}
+
+
+def test_a_sidecar_says_what_was_drawn() -> None:
+    ablation = two_arms()
+    beside = sidecar.content(ablation, held(ablation, by_hand_two), "quick", "abc123")
+    assert beside == {
+        "ablation": "made",
+        "profile": "quick",
+        "question": "Does it matter?",
+        "trials": sorted(trial.id for trial in ablation.trials),
+        "data_hash": beside["data_hash"],
+        "commit": "abc123",
+    }
+    json.dumps(beside, allow_nan=False)
+
+
+def test_records_of_other_designs_are_not_in_the_sidecar() -> None:
+    more, fewer = two_arms(seeds=5), two_arms(seeds=3)
+    assert sidecar.content(fewer, held(more, by_hand_two), "quick", None) == sidecar.content(
+        fewer, held(fewer, by_hand_two), "quick", None
+    )
+
+
+def test_the_hash_follows_outcomes_and_not_provenance() -> None:
+    ablation = two_arms()
+    before = sidecar.data_hash(held(ablation, by_hand_two))
+    assert sidecar.data_hash(held(ablation, by_hand_two, host_cpu="another")) == before
+    changed = held(ablation, lambda arm, seed: outcome(0.5 + 0.01 * seed + (1e-9 if seed == 4 else 0)))
+    assert sidecar.data_hash(changed) != before
+    crash = held(ablation, lambda arm, seed: crashed() if seed == 4 else by_hand_two(arm, seed))
+    assert sidecar.data_hash(crash) != before
+
+
+def test_the_hash_is_pinned() -> None:
+    """Golden: sidecars are committed with their figures, and a new field of outcomes must keep them."""
+    record = Record("made", "0" * 16, {}, 0, Recipe(), Outcome(status="ok", test_accuracy=0.5), {})
+    assert sidecar.data_hash({record.trial: record}) == "9f0e4a6b3d3e0c52"
+
+
+def test_a_figure_is_stale_when_its_records_are_no_longer_those(tmp_path: Path) -> None:
+    place = study.Place(tmp_path, "quick", pytest.fail)
+    ablation = two_arms(seeds=3)
+
+    def why(some: Ablation = ablation) -> str:
+        return study.stale_figure(some, place, place.ledger("made").recorded())
+
+    assert why() == "not drawn yet"
+    write(place.folder, replace(ablation, seeds=range(2)), by_hand_two)
+    study.draw(study.judge(ablation, place), place)
+    assert why() == ""
+    write(place.folder, replace(ablation, seeds=(2,)), by_hand_two)
+    assert why() == "drawn from 4 trials, 6 are recorded"
+    study.draw(study.judge(ablation, place), place)
+    path = place.folder / "figures" / "made.json"
+    beside = json.loads(path.read_text())
+    path.write_text(json.dumps(beside | {"data_hash": "0"}))
+    assert why() == "its records have changed"
+    for damage in ("", "[]", "{}", '{"trials": 3}'):
+        path.write_text(damage)
+        assert why() == f"its sidecar {path} cannot be read"

@@ -1,0 +1,146 @@
+"""Packs follow from the whole design: what is recorded, or added at the end, regroups nothing."""
+
+from typing import Any
+
+import pytest
+
+from bnstudy.design import Ablation, Factor, Level, across
+from bnstudy.packs import LARGEST, Pack, images_of, missing, plan, shape
+from bnstudy.recipe import Recipe
+
+NORM = Factor("norm", levels=(Level("bn"), Level("affine", norm="affine")))
+RATES = (0.1, 1, 10, 100, 1000)
+
+
+def ablation(*factors: Factor, seeds: int = 3, batch_size: int = 256, **base: Any) -> Ablation:
+    recipe = Recipe(batch_size=batch_size, **base)
+    return Ablation(question="?", source="here", factors=factors, seeds=range(seeds), base=recipe)
+
+
+def by_rate(*rates: float, seeds: int = 3, batch_size: int = 256) -> Ablation:
+    return ablation(NORM, across("lr", *(rates or RATES)), seeds=seeds, batch_size=batch_size)
+
+
+def names(pack: Pack) -> list[tuple[str, int]]:
+    return [(trial.arm.name, trial.seed) for trial in pack.trials]
+
+
+DESIGNS = {
+    "rates": by_rate(),
+    "rates alone": ablation(across("lr", *RATES)),
+    "rates first": ablation(across("lr", *RATES), NORM),
+    "no rates": ablation(NORM, seeds=9),
+    "small batches": by_rate(batch_size=16),
+    "one trial": ablation(across("lr", 1), seeds=1),
+    "rates inside a factor": ablation(
+        Factor(
+            "network",
+            levels=(Level("bn"), Level("hot", lr=3), Level("plain", norm="none", lr=0.9)),
+            varies=("norm", "lr"),
+        ),
+        seeds=9,
+    ),
+}
+every_design = pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
+
+
+@every_design
+def test_every_trial_is_in_exactly_one_pack(design: Ablation) -> None:
+    packed = [trial.id for pack in plan(design) for trial in pack.trials]
+    assert sorted(packed) == sorted(trial.id for trial in design.trials)
+
+
+@every_design
+def test_a_pack_is_one_network_over_one_order_of_images(design: Ablation) -> None:
+    for pack in plan(design):
+        assert len({shape(trial.arm.recipe) for trial in pack.trials}) == 1
+        assert pack.shares_images == any(factor.name == "lr" for factor in design.factors)
+        assert len({trial.seed if pack.shares_images else trial.arm.name for trial in pack.trials}) == 1
+
+
+def test_the_plan_is_golden() -> None:
+    """Where a rate varies, the arms of one seed share their images; else the seeds of one arm do not."""
+    shared, own = plan(by_rate(seeds=1)), plan(ablation(NORM, seeds=6))
+    assert [names(pack) for pack in shared] == [
+        [(f"norm={norm},lr={rate}", 0) for rate in rates]
+        for norm in ("bn", "affine")
+        for rates in (("0.1", "1", "10", "100"), ("1000",))
+    ]
+    assert [names(pack) for pack in own] == [
+        [(f"norm={norm}", seed) for seed in seeds]
+        for norm in ("bn", "affine")
+        for seeds in ((0, 1, 2, 3), (4, 5))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "size"), [(16, LARGEST), (64, LARGEST), (128, 8), (256, 4), (512, 2), (2048, 2)]
+)
+def test_packs_hold_about_a_thousand_images_a_step(batch_size: int, size: int) -> None:
+    packs = plan(ablation(across("lr", *range(1, 33)), seeds=1, batch_size=batch_size))
+    assert {len(pack.trials) for pack in packs} == {size}
+
+
+def grows(before: Ablation, after: Ablation) -> None:
+    """Demand that each pack of the design that is there already stays as it is, or grows at its end."""
+    later = {names(pack)[0]: names(pack) for pack in plan(after)}
+    for pack in plan(before):
+        found = names(pack)
+        assert later[found[0]][: len(found)] == found
+
+
+@every_design
+def test_another_seed_regroups_nothing(design: Ablation) -> None:
+    for seeds in range(1, len(design.seeds) + 4):
+        more = Ablation(
+            question="?", source="", factors=design.factors, seeds=range(seeds + 1), base=design.base
+        )
+        less = Ablation(question="?", source="", factors=design.factors, seeds=range(seeds), base=design.base)
+        grows(less, more)
+
+
+def test_another_level_at_the_end_regroups_nothing() -> None:
+    for count in range(1, len(RATES)):
+        grows(by_rate(*RATES[:count]), by_rate(*RATES[: count + 1]))
+    plain = Factor("norm", levels=(*NORM.levels, Level("none", norm="none")))
+    grows(by_rate(), ablation(plain, across("lr", *RATES)))
+    grows(ablation(NORM, seeds=9), ablation(plain, seeds=9))
+
+
+def test_another_level_of_the_same_shape_regroups_nothing() -> None:
+    levels = (Level("bn"), Level("plain", norm="none", lr=0.9), Level("hot", lr=3))
+    two, three = (Factor("network", levels=levels[:n], varies=("norm", "lr")) for n in (2, 3))
+    grows(ablation(two, seeds=6), ablation(three, seeds=6))
+
+
+def test_what_is_recorded_moves_no_trial() -> None:
+    packs = plan(by_rate())
+    done = {trial.id for trial in (*packs[0].trials, *packs[2].trials[:2])}
+    left = missing(by_rate(), done)
+    assert [pack for pack, _ in left] == list(packs[1:]), "a pack that lacks a record is trained whole"
+    assert left[1] == (packs[2], list(packs[2].trials[2:]))
+    assert missing(by_rate(), {trial.id for trial in by_rate().trials}) == []
+
+
+def test_a_single_trial_is_filled_with_a_copy() -> None:
+    """Packs of 2 to 16 agree to the bit, a network of one trial takes other kernels."""
+    (pack,) = plan(ablation(across("lr", 1), seeds=1))
+    assert len(pack.trials) == 1 and pack.slots == (pack.trials[0], pack.trials[0])
+    assert all(pack.slots == pack.trials for pack in plan(by_rate()) if len(pack.trials) > 1)
+
+
+def test_the_images_of_a_pack_count_every_slot() -> None:
+    packs = plan(by_rate())
+    assert images_of(packs[0]) == 4 * 50_000 * 10
+    assert images_of(packs[1]) == 2 * 50_000 * 10, "the copy is trained, too"
+
+
+def test_the_shape_forgets_what_may_differ() -> None:
+    assert shape(Recipe(lr=3, epochs=2)) == Recipe(epochs=2) == shape(Recipe(lr=0.1, epochs=2))
+    assert shape(Recipe(norm="none")) != shape(Recipe())
+
+
+@every_design
+def test_trials_are_in_the_order_of_the_design(design: Ablation) -> None:
+    packs = [[design.trials.index(trial) for trial in pack.trials] for pack in plan(design)]
+    assert packs[0][0] == 0 and all(places == sorted(places) for places in packs)
