@@ -103,7 +103,7 @@ def _arms(drawing: Drawing) -> Figure:
     if verdicts.is_share(outcome):
         style.percent(axes.xaxis)
     style.headline(figure, ablation.question)
-    style.title(axes, "", f"hollow: seeds; bar: mean and 95% interval{_crosses(frame)}")
+    style.title(axes, "Every arm", f"hollow: seeds; bar: mean and 95% interval{_crosses(frame)}")
     style.tidy(axes, grid="x")
     return figure
 

@@ -217,10 +217,8 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
     if path.suffix not in (".csv", ".parquet"):
         raise BnstudyError(f"{path}: a table is written as .csv or .parquet.")
     try:
-        if path.suffix == ".parquet":
-            _flat(frame).to_parquet(path, index=False)
-        else:
-            path.write_text(csv(frame), newline="")
+        parquet = path.suffix == ".parquet"
+        path.write_bytes(_flat(frame).to_parquet(index=False) if parquet else csv(frame).encode())
     except OSError as error:
         raise BnstudyError(f"Cannot write {path}: {error.strerror or error}.") from error
 
@@ -228,6 +226,7 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
 def _flat(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the table with its lists and mappings as JSON texts."""
     flat = frame.copy()
-    for name in flat.select_dtypes("object"):
-        flat[name] = [json.dumps(v) if isinstance(v, tuple | list | dict) else v for v in flat[name]]
+    for name, column in frame.items():
+        if column.dtype == object:
+            flat[name] = [json.dumps(v) if isinstance(v, tuple | list | dict) else v for v in column]
     return flat

@@ -246,7 +246,6 @@ class Run:
     ) -> None:
         self.ablation, self.ledger, self.executor, self.images = ablation, ledger, executor, images
         self.provenance, self.notify = dict(provenance or {}), notify
-        ledger.set_aside_torn_line()
         recorded = ledger.recorded()
         finished = {trial for trial, record in recorded.items() if record.outcome.finished}
         packs = missing(ablation, finished)

@@ -112,6 +112,8 @@ def run(
         from bnstudy import schedule
 
         with schedule.lease(place.folder):
+            for ablation in ablations:
+                place.ledger(ablation.name).set_aside_torn_line()
             left = {a.name: len(missing(a, place.ledger(a.name))) for a in ablations}
             tallies = {a.name: schedule.Tally(len(a.trials), len(a.trials)) for a in ablations}
             waiting = [a for a in ablations if left[a.name]]

@@ -22,7 +22,7 @@ SMALL = Recipe(data="sample", train_images=320, validation_images=100, batch_siz
 def outcome(accuracy: float, *, validation: float | None = None, epochs: int = 2, **changes: Any) -> Outcome:
     """Return an outcome all of whose accuracies are this one."""
     final = accuracy if validation is None else validation
-    curve = tuple(round(final * (1 - 0.5**epoch * 0.3), 4) for epoch in range(1, epochs)) + (final,)
+    curve = (*(round(final * (1 - 0.5**epoch * 0.3), 4) for epoch in range(1, epochs)), final)
     values: dict[str, Any] = {
         "status": "ok",
         "online_train_loss": (0.5,) * epochs,

@@ -152,6 +152,18 @@ def test_the_workers_end_when_a_run_breaks(pools: Pools, tmp_path: Path) -> None
     assert pools.closed == 2  # by the run and by its caller
 
 
+def test_a_record_that_was_cut_off_is_told_once_and_trained_again(pools: Pools, tmp_path: Path) -> None:
+    run(tmp_path, SAMPLE)
+    ledger = tmp_path / "quick" / "sampled.jsonl"
+    whole = ledger.read_bytes()
+    ledger.write_bytes(whole[:-300])
+    said: list[str] = []
+    assert run(tmp_path, SAMPLE, said=said)["sampled"].missing == 0
+    assert [text for text in said if "cut off" in text] == said[:1] and "was moved to" in said[0]
+    assert ledger.read_bytes().startswith(whole[: whole.rindex(b"\n", 0, -300) + 1])
+    assert len(ledger.read_bytes().splitlines()) == 12
+
+
 def test_missing_packs_are_known_without_optuna(tmp_path: Path) -> None:
     ledger = Place(tmp_path, "quick", pytest.fail).ledger("lr-sweep")
     assert sum(len(trials) for _, trials in study.missing(REAL, ledger)) == 12
