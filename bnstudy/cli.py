@@ -53,7 +53,7 @@ RESULTS, QUICK = study.RESULTS, study.PROFILE
 def main() -> None:
     """Run the command line: one sentence and exit status 1 for a user's mistake, never a traceback."""
     try:
-        app()
+        app(prog_name="bnstudy")
     except BnstudyError as error:
         say(f"bnstudy: {error}")
         sys.exit(MISTAKE)

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import shutil
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +36,21 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
         shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(_cell(row[column]) for column in columns))
-    wide = max(40, shutil.get_terminal_size((100, 24)).columns)
     file = io.StringIO()
-    Console(file=file, width=wide, markup=False, highlight=False, color_system=None).print(shown)
+    Console(file=file, width=_width(), markup=False, highlight=False, color_system=None).print(shown)
     return "\n".join(line[1:].rstrip() for line in file.getvalue().splitlines() if line.strip())
+
+
+def _width() -> int:
+    """Return the columns of the terminal, or 100 where there is none."""
+    return max(40, shutil.get_terminal_size((100, 24)).columns)
+
+
+def _paragraph(text: str, indent: int) -> str:
+    """Return a text in lines that fit the terminal, indented; paths are not broken."""
+    space = " " * indent
+    fill = textwrap.TextWrapper(_width(), space, space, break_long_words=False, break_on_hyphens=False)
+    return fill.fill(text)
 
 
 def _cell(value: Any) -> str:
@@ -212,19 +224,21 @@ def _finite(value: Any) -> Any:
 
 def judgement_text(value: Row, *, power: bool = False) -> str:
     """Return an answer and its verdicts as text; with `power`, also what each comparison can see."""
-    lines = [f"{value['ablation']}: {value['question']}"]
+    head = f"{value['ablation']}: {value['question']}"
     if not value["trials"]:
-        return f"{lines[0]}\n  No trial is finished yet: {value['command']}"
+        return f"{head}\n  No trial is finished yet: {value['command']}"
     note = f" ({value['preview']})" if value["preview"] else ""
+    lines = []
     for verdict in value["verdicts"]:
-        lines.append(f"  {value['answer'] if verdict['primary'] else verdict['sentence']}{note}")
+        told = value["answer"] if verdict["primary"] else verdict["sentence"]
+        lines.append(_paragraph(f"{told}{note}", 2))
         if power and verdict["power"]:
-            lines.append(f"    {verdict['power']}")
-    if not value["verdicts"]:
+            lines.append(_paragraph(verdict["power"], 4))
+    if not lines:
         lines.append(f"  It has no claims to judge; {counted(value['trials'], 'trial')} finished.{note}")
     if value.get("figure"):
         lines.append(f"  figure: {value['figure']}")
-    return "\n".join(lines)
+    return "\n".join([head, *lines])
 
 
 def state(ablation: Ablation, place: study.Place) -> Row:

@@ -1,7 +1,7 @@
-"""One network built of the framework's parts alone and trained by a plain loop: what packs are held against."""
+"""One network of the framework's parts alone, trained by a plain loop: what packs are held against."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,9 @@ from torch.nn import functional as F
 from bnstudy import data, nets
 from bnstudy.recipe import Recipe
 
-IMAGES = data.load("sample")
+SAMPLE = data.load("sample")
+IMAGES = replace(SAMPLE, images=SAMPLE.images[:2300], labels=SAMPLE.labels[:2300])
+"""The sample with 300 test images: an evaluation batch and a smaller one."""
 
 
 class Affine(nn.Module):
@@ -97,10 +99,10 @@ def with_batch_moments(net: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def with_precise_moments(net: nn.Module, index: Tensor) -> nn.Module:
+def with_precise_moments(net: nn.Module, index: Tensor, batch: int = 256) -> nn.Module:
     """Return a copy whose running averages are the moments of all that its layers see of these images.
 
-    The layers see activations normalized batch by batch, 256 at a time, and all of them are kept.
+    The layers see activations normalized batch by batch, and all of them are kept.
     """
     seen: dict[str, list[Tensor]] = {}
     passing, precise = with_batch_moments(net), copy.deepcopy(net).eval()
@@ -108,7 +110,7 @@ def with_precise_moments(net: nn.Module, index: Tensor) -> nn.Module:
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             seen[name] = []
             layer.register_forward_pre_hook(lambda _, inputs, name=name: seen[name].append(inputs[0]))
-    for part in index.split(256):
+    for part in index.split(batch):
         passing(pixels(part))
     for name, inputs in seen.items():
         values = torch.cat(inputs).movedim(1, -1).flatten(0, -2)

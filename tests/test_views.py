@@ -177,7 +177,8 @@ def judged(ablation: Ablation, place: Place) -> views.Row:
 HELPS = Claim("BN helps.", factor="network", effect=at_least(0.05))
 
 
-def test_a_judgement_reads_well(place: Place) -> None:
+def test_a_judgement_reads_well(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
     ablation = two_arms(HELPS, replace(HELPS, text="It does."), seeds=3)
     write(place.folder, ablation, good)
     value = judged(ablation, place)
@@ -191,6 +192,15 @@ def test_a_judgement_reads_well(place: Place) -> None:
         "  figure: made.png",
     ]
     assert "3 seeds like these show a difference of" in views.judgement_text(value, power=True)
+
+
+@pytest.mark.parametrize("columns", [60, 200])
+def test_a_judgement_fits_the_terminal(columns: int, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    write(place.folder, two_arms(HELPS, seeds=3), good)
+    text = views.judgement_text(judged(two_arms(HELPS, seeds=3), place), power=True)
+    assert max(map(len, text.splitlines())) <= columns
+    assert all(line.startswith("  ") for line in text.splitlines()[1:])
 
 
 def test_a_judgement_of_nothing_says_what_to_do(place: Place) -> None:
