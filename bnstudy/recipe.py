@@ -133,7 +133,7 @@ def level_name(value: Any) -> str:
 
 
 def momentum_of_old_weight(weight: float) -> float:
-    """Return PyTorch's momentum, the weight of the new batch, for the textbook's, the weight of the old value.
+    """Return PyTorch's momentum, the new batch's weight, for the textbook's, the old value's weight.
 
     d2l 8.5.4 keeps 0.9 of the running average, which is PyTorch's 0.1. Rounded to 12 digits, so that
     both ways of writing one recipe have one fingerprint.

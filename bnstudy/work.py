@@ -60,7 +60,7 @@ def _train(pack: Pack, images: data.ImageSet, device: str, report: Report) -> Se
 
 def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """Return whether memory ran out; PyTorch has a class for that on a GPU, and only a text on a CPU."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _halves(pack: Pack) -> tuple[Pack, Pack]:

@@ -11,8 +11,9 @@ from bnstudy import data, nets
 from bnstudy.recipe import Recipe
 
 SAMPLE = data.load("sample")
-IMAGES = replace(SAMPLE, images=SAMPLE.images[:2300], labels=SAMPLE.labels[:2300])
-"""The sample with 300 test images: an evaluation batch and a smaller one."""
+IMAGES = replace(SAMPLE, images=SAMPLE.images[:2120], labels=SAMPLE.labels[:2120])
+"""The sample with 120 test images."""
+BATCH = 50  # images that are scored at once
 
 
 class Affine(nn.Module):
@@ -87,8 +88,8 @@ def descend(net: nn.Module, optimizer: torch.optim.Optimizer, index: Tensor) -> 
 
 @torch.no_grad()
 def score(net: nn.Module, index: Tensor) -> tuple[float, float]:
-    """Return mean loss and accuracy on images, in the mode that the network is in, 256 at a time."""
-    logits = torch.cat([net(pixels(part)) for part in index.split(256)])
+    """Return mean loss and accuracy on images, in the mode that the network is in."""
+    logits = torch.cat([net(pixels(part)) for part in index.split(BATCH)])
     labels = IMAGES.labels[index]
     return F.cross_entropy(logits, labels).item(), float((logits.argmax(1) == labels).double().mean())
 
@@ -99,7 +100,7 @@ def with_batch_moments(net: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def with_precise_moments(net: nn.Module, index: Tensor, batch: int = 256) -> nn.Module:
+def with_precise_moments(net: nn.Module, index: Tensor, batch: int = BATCH) -> nn.Module:
     """Return a copy whose running averages are the moments of all that its layers see of these images.
 
     The layers see activations normalized batch by batch, and all of them are kept.

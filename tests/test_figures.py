@@ -332,6 +332,7 @@ def test_both_files_and_the_sidecar_are_written_and_nothing_else(tmp_path: Path)
     assert "Does it matter?" in paths[0].read_text(), "text stays text: it can be searched and read aloud"
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     """In another process, too: a figure that is committed changes only when its records do."""
     here = [path.read_bytes() for path in figures.save(drawn(by_rate(), spread), tmp_path / "a", "made", {})]

@@ -428,7 +428,8 @@ def kill_writers(path: str, times: int) -> None:
 def wait_for_a_bad_moment(path: Path, in_a_write: bool) -> None:
     """Wait until the file grows (a third to all of such kills tear a line), or for a random while."""
     if not in_a_write:
-        return time.sleep(random.uniform(0.01, 0.1))
+        time.sleep(random.uniform(0.01, 0.1))
+        return
     before = path.stat().st_size if path.exists() else 0
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline and not (path.exists() and path.stat().st_size > before):

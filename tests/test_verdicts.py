@@ -477,7 +477,7 @@ def test_the_judge_reads_what_the_ledger_gives(tmp_path: Path) -> None:
 
 # The false-alarm rate
 
-RUNS = 200
+RUNS = 150
 
 
 def simulated(seed: int, gain: float, seeds: int = 5) -> pd.DataFrame:
@@ -525,7 +525,7 @@ def test_several_claims_together_raise_no_more_false_alarms_than_one() -> None:
         *(claim(at_least(m), at=(("lr", lr),)) for m, lr in ((-1, "0.1"), *((0, r) for r in RATES))),
         rates=tuple(map(float, RATES)),
     )
-    runs, alarms = 30, 0
+    runs, alarms = 20, 0
     for run in range(runs):
         parts = [simulated(1000 + 10 * run + i, 0.0).assign(lr=rate) for i, rate in enumerate(RATES)]
         alarms += any(v.result != "undecided" for v in judge(ablation, pd.concat(parts), False)[1:])

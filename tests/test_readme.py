@@ -1,0 +1,62 @@
+"""The README cannot lie: its commands exist, its example works, its answer is what the records say."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bnstudy import registry, study
+from bnstudy.cli import app
+from bnstudy.packs import plan
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def commands() -> list[str]:
+    """Return every `bnstudy ...` line of the shell blocks, without its comment."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+    lines = [part.split("#")[0].strip() for block in blocks for line in block.splitlines() for part in line.split("&&")]
+    return [line for line in lines if line.startswith("bnstudy ")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_of_the_readme_exists_with_its_options(command: str) -> None:
+    name, *words = command.split()[1:]
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, command
+    for word in words:
+        if word.startswith("-"):
+            assert word in shown.output, f"{name} has no {word}"
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"make ([a-z-]+)", README))
+    ablations = {path.stem.replace("_", "-") for path in (ROOT / "ablations").glob("[a-z]*.py")}
+    assert targets <= set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE)) | ablations
+    assert {"lr-sweep", "test", "setup"} <= targets
+
+
+def test_the_ablation_of_the_readme_loads_and_plans(tmp_path: Path) -> None:
+    [source] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "my_momentum.py").write_text(source)
+    ablation = registry.find(tmp_path).get("my-momentum")
+    assert [len(pack.trials) for pack in plan(ablation.at("smoke"))] == [2, 2]
+
+
+def test_every_link_to_a_file_leads_somewhere() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_the_answer_of_the_readme_is_that_of_the_committed_records() -> None:
+    place = study.Place(ROOT / "results" / "example", "quick", say=pytest.fail)
+    ablation = registry.find().get("lr-sweep").at("quick")
+    judged = study.judge(ablation, place)
+    assert len(judged.finished) == len(ablation.trials)
+    assert judged.answer in " ".join(README.replace("\n> ", " ").split())
+    assert study.stale_figure(ablation, place, place.ledger("lr-sweep").recorded()) == ""
