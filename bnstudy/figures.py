@@ -197,13 +197,17 @@ def _learning_rate_axis(axes: Axes, drawing: Drawing, *, grid: Literal["x", "y"]
 def _share_that_trains(drawing: Drawing, axes: Axes) -> None:
     arms = drawing.arms()
     for place, (_, _, rows, color, marker) in enumerate(arms):
-        shares = (rows.precise_train_accuracy >= 0.5).groupby(_rate(rows)).mean()
+        easy, shares, hard = (
+            (rows.precise_train_accuracy >= threshold).groupby(_rate(rows)).mean()
+            for threshold in verdicts.THRESHOLDS
+        )
+        axes.fill_between(shares.index, hard, easy, color=color, alpha=0.13, lw=0)
         # Arms that agree would hide each other: each is drawn thinner than the one below it.
         under = 3 * (len(arms) - 1 - place) / max(3, len(arms))
         axes.plot(shares.index, shares, marker=marker, ms=4 + 1.3 * under, lw=1.4 + under, color=color)
     axes.set(ylim=(-0.05, 1.05), ylabel="share of seeds", yticks=QUARTERS)
     style.percent(axes.yaxis)
-    style.title(axes, "Seeds that train", "reach 50% training accuracy")
+    style.title(axes, "Seeds that train", "reach 50% training accuracy; band: 80% to 20%")
     _learning_rate_axis(axes, drawing)
 
 

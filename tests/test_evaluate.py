@@ -111,6 +111,18 @@ def test_a_meter_counts_in_double_precision() -> None:
     assert meter.score().loss.tolist() == [(1e8 + 999) / 1000]
 
 
+@pytest.mark.parametrize("rows", [7, 244, 256])
+def test_a_meter_adds_a_trial_up_alike_in_every_pack(rows: int) -> None:
+    """To the bit: a mean loss is written into the record with all its digits."""
+    entropy = 10 ** (torch.rand((rows, 33), generator=torch.Generator().manual_seed(0)) * 12 - 10)
+    for width in (2, 3, 4, 8, 16, 33):
+        for start in (0, 1, 33 - width):
+            wide, narrow = Meter(), Meter()
+            wide.add(entropy, entropy > 1)
+            narrow.add(entropy[:, start : start + width], entropy[:, start : start + width] > 1)
+            assert torch.equal(narrow.score().loss, wide.score().loss[start : start + width])
+
+
 # Statistics for prediction
 
 

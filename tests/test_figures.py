@@ -84,6 +84,16 @@ def test_means_shares_and_curves_are_those_of_the_records() -> None:
     assert dict(points(epochs, "s", hollow=False)) == pytest.approx({1: mean[0], 2: mean[1]})
 
 
+def test_the_band_of_shares_runs_from_the_hardest_to_the_easiest_threshold() -> None:
+    """Every trial of `spread` reaches 20%, those that work reach 80%, and no other does."""
+    share = drawn(by_rate(), spread).axes[1]
+    bands = [{(float(x), float(y)) for x, y in c.get_paths()[0].vertices} for c in share.collections]
+    highest = {"affine": 1, "bn": 10}
+    for band, works in zip(bands, highest.values(), strict=True):
+        assert {rate for rate, y in band if y == 1} == {0.1, 1, 10, 100}
+        assert {rate for rate, y in band if y == 0} == {rate for rate in (0.1, 1, 10, 100) if rate > works}
+
+
 def test_axes_have_titles_labels_and_literal_ticks() -> None:
     ablation = by_rate(rates=(0.03, 0.1, 0.3, 1.0, 1000.0))
     figure = drawn(ablation, lambda arm, seed: outcome(0.8))

@@ -17,7 +17,12 @@ README = (ROOT / "README.md").read_text()
 def commands() -> list[str]:
     """Return every `bnstudy ...` line of the shell blocks, without its comment."""
     blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
-    lines = [part.split("#")[0].strip() for block in blocks for line in block.splitlines() for part in line.split("&&")]
+    lines = [
+        part.split("#")[0].strip()
+        for block in blocks
+        for line in block.splitlines()
+        for part in line.split("&&")
+    ]
     return [line for line in lines if line.startswith("bnstudy ")]
 
 

@@ -19,8 +19,8 @@ FEW_TEST = replace(IMAGES, images=IMAGES.images[:2016], labels=IMAGES.labels[:20
 """The sample with 16 test images: enough where bits are compared."""
 
 EXACT = torch.backends.cpu.get_cpu_capability() == "AVX512"
-"""Whether the size of a pack changes no bit. Of narrower CPUs it is known that the first convolution's kernels
-add in an order that depends on the width; `bnstudy doctor` tells, and trials agree within their rounding."""
+"""Whether the size of a pack changes no bit. On narrower CPUs the first convolution's kernels are known to
+add in an order that depends on the width: `bnstudy doctor` tells, and trials agree within rounding."""
 
 NORMS = ("none", "affine", "batch_norm", "batch_norm_scratch")
 every_norm = pytest.mark.parametrize("norm", NORMS)
