@@ -1,7 +1,8 @@
 """Train a pack: many trials as one network, in one flat loop; files and processes are others' business."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -43,19 +44,29 @@ def train_pack(
     and one batch serves every trial. A trial's numbers depend neither on its mates nor on its place.
     """
     recipe = recipes[0]
-    torch.set_flush_denormal(recipe.flush_denormals)
-    parts = _split(recipe, seeds, images, shares_images, device)
-    net = nets.build(recipes, seeds).to(device)
-    rates = torch.tensor([r.lr for r in recipes], dtype=nets.DTYPES[recipe.precision], device=device)
-    history = History(diverged=[None] * len(recipes))
-    for epoch in range(recipe.epochs):
-        order = _order(len(parts.train), seeds, epoch, shares_images).to(device)
-        index = parts.train[order] if shares_images else parts.train.gather(0, order)
-        history.online.append(_train_epoch(net, images, index, recipe, rates, history, report))
-        history.validation.append(evaluate.score(net, images, parts.validation))
-        if epoch >= recipe.epochs - LAST:
-            history.test.append(evaluate.score(net, images, parts.test))
-    return _outcomes(net, images, parts, history)
+    with _flushing_denormals(recipe.flush_denormals):
+        parts = _split(recipe, seeds, images, shares_images, device)
+        net = nets.build(recipes, seeds).to(device)
+        rates = torch.tensor([r.lr for r in recipes], dtype=nets.DTYPES[recipe.precision], device=device)
+        history = History(diverged=[None] * len(recipes))
+        for epoch in range(recipe.epochs):
+            order = _order(len(parts.train), seeds, epoch, shares_images).to(device)
+            index = parts.train[order] if shares_images else parts.train.gather(0, order)
+            history.online.append(_train_epoch(net, images, index, recipe, rates, history, report))
+            history.validation.append(evaluate.score(net, images, parts.validation))
+            if epoch >= recipe.epochs - LAST:
+                history.test.append(evaluate.score(net, images, parts.test))
+        return _outcomes(net, images, parts, history)
+
+
+@contextmanager
+def _flushing_denormals(flush: bool) -> Iterator[None]:
+    """Take denormal numbers for zero inside the block, where that is asked; never after it."""
+    torch.set_flush_denormal(flush)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _split(

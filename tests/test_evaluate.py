@@ -35,7 +35,7 @@ def test_the_constants_are_those_that_the_report_states() -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("count", [1, 49, 50, 51, 120])
+@pytest.mark.parametrize("count", [1, 50, 51])
 def test_scores_are_means_over_images(monkeypatch: pytest.MonkeyPatch, norm: str, count: int) -> None:
     """An unweighted mean over batches, the textbook's, counts the images of a last small batch too much."""
     monkeypatch.setattr(evaluate, "BATCH", 50)

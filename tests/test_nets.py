@@ -10,7 +10,7 @@ from torch import Tensor
 from bnstudy import evaluate, nets, norms, train
 from bnstudy.recipe import BN_LENET, LENET, Recipe
 
-BATCH, STEPS = 24, 5
+BATCH, STEPS = 16, 4
 RATES = (0.1, 3.0, 1.0)
 NETWORKS = {
     "lenet": LENET,
@@ -52,7 +52,7 @@ def test_packed_is_solo(recipe: Recipe, shared: bool) -> None:
         entropy, _ = evaluate.losses(net, IMAGES, batch)
         gradients = torch.autograd.grad(entropy.mean(0).sum(), parameters)
         train.descend(parameters, gradients, torch.tensor(RATES, dtype=torch.float64))
-    probe = torch.arange(2000, 2040)
+    probe = torch.arange(2000, 2020)
     training = net(pixels(probe))
     predicting = net.eval()(pixels(probe))
     for k, rate in enumerate(RATES):

@@ -1,7 +1,7 @@
 """A trial's numbers are a plain loop's, and the same bits whatever it shares its pack with."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -31,10 +31,8 @@ Trained = Callable[..., tuple[list[Outcome], list[Bits]]]
 
 
 @pytest.fixture(autouse=True)
-def _as_a_worker() -> Iterator[None]:
+def _as_a_worker() -> None:
     machine.prepare("cpu")
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture
@@ -112,7 +110,7 @@ def test_mates_place_and_size_of_the_pack_change_no_bit(
     expected = first_two((0, 1))
     assert not same(*expected), "the two differ, so that there is something to tell apart"
     packs = [(1, 0), (2, 0, 1), (0, 3, 1, 4), (5, 6, 1, 7, 8, 9, 10, 0), tuple(range(15, -1, -1))]
-    for members in packs if batch_size == 64 else packs[:-1]:  # no plan packs 16 at larger batches
+    for members in packs if batch_size == 64 else packs[:3]:  # a plan packs 4 at 256
         for found, wanted in zip(first_two(members), expected, strict=True):
             assert agree(found, wanted), members
 
@@ -258,6 +256,7 @@ def test_denormals_are_flushed_as_the_recipe_says(flush: bool) -> None:
         report=lambda _: found.append(denormal.mul(2).item()),
     )
     assert found and all((value == 0) == flush for value in found)
+    assert denormal.mul(2).item() > 0, "what runs after a training keeps its small numbers"
 
 
 def test_a_last_image_alone_is_no_batch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,6 +268,16 @@ def test_a_last_image_alone_is_no_batch_of_its_own(monkeypatch: pytest.MonkeyPat
     split = data.split(IMAGES, 4, train_images=101, validation_images=20)
     precise = solo.with_precise_moments(told.net, split.train, batch=51)
     assert outcome.precise_train_loss == pytest.approx(solo.score(precise, split.train)[0], rel=1e-9)
+
+
+def test_a_training_that_fails_leaves_denormals_alone() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train.train_pack([sample()] * 2, (1, 1), FEW_TEST, shares_images=True, report=_interrupt)
+    assert torch.tensor([1e-40]).mul(2).item() > 0
+
+
+def _interrupt(images: int) -> None:
+    raise KeyboardInterrupt
 
 
 # Divergence

@@ -2,7 +2,7 @@
 
 import json
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -30,12 +30,6 @@ def pack(count: int, *, shared: bool = True) -> Pack:
 def run(packed: Pack, report: Callable[[int], None] = lambda _: None) -> tuple[list[Outcome], dict[str, Any]]:
     result = work.run_pack(Job(packed, "cpu", None), report)
     return list(result.outcomes), result.provenance
-
-
-@pytest.fixture(autouse=True)
-def _after() -> Iterator[None]:
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture
