@@ -356,7 +356,8 @@ happened = []
 try:
     with executors._holding_interrupts():
         os.kill(os.getpid(), signal.SIGINT)
-        child = subprocess.run([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"])
+        kill = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+        child = subprocess.run([sys.executable, "-c", kill])
         happened.append("inside")
     happened.append("after")
 except KeyboardInterrupt:
