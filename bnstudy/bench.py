@@ -25,7 +25,7 @@ from bnstudy.packs import Job, Pack, Result, plan
 from bnstudy.recipe import BN_LENET
 from bnstudy.words import counted
 
-RATES = (0.1, 0.3, 1, 3)
+RATES = (0.03, 0.1, 0.3, 0.5, 1, 2, 3, 10)
 REPETITIONS = 3
 Say = Callable[[str], None]
 

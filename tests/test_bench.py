@@ -32,9 +32,9 @@ def test_every_peer_trains_the_textbooks_network() -> None:
 
 
 def test_the_design_is_one_pack_a_worker() -> None:
-    """Four learning rates at batch 256 make a full pack; more workers are more seeds."""
+    """Eight learning rates at batch 256 make a full pack; more workers are more seeds."""
     packs = plan(bench._design(2, 3))
-    assert [len(pack.trials) for pack in packs] == [4, 4, 4]
+    assert [len(pack.trials) for pack in packs] == [8, 8, 8]
     assert {trial.arm.recipe.replace(lr=1.0) for pack in packs for trial in pack.trials} == {
         BN_LENET.replace(epochs=2)
     }

@@ -12,12 +12,12 @@ NORM = Factor("norm", levels=(Level("bn"), Level("affine", norm="affine")))
 RATES = (0.1, 1, 10, 100, 1000)
 
 
-def ablation(*factors: Factor, seeds: int = 3, batch_size: int = 256, **base: Any) -> Ablation:
+def ablation(*factors: Factor, seeds: int = 3, batch_size: int = 512, **base: Any) -> Ablation:
     recipe = Recipe(batch_size=batch_size, **base)
     return Ablation(question="?", source="here", factors=factors, seeds=range(seeds), base=recipe)
 
 
-def by_rate(*rates: float, seeds: int = 3, batch_size: int = 256) -> Ablation:
+def by_rate(*rates: float, seeds: int = 3, batch_size: int = 512) -> Ablation:
     return ablation(NORM, across("lr", *(rates or RATES)), seeds=seeds, batch_size=batch_size)
 
 
@@ -74,9 +74,9 @@ def test_the_plan_is_golden() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "size"), [(16, LARGEST), (64, LARGEST), (128, 8), (256, 4), (512, 2), (2048, 2)]
+    ("batch_size", "size"), [(16, LARGEST), (64, LARGEST), (256, 8), (512, 4), (1024, 2), (2048, 2)]
 )
-def test_packs_hold_about_a_thousand_images_a_step(batch_size: int, size: int) -> None:
+def test_packs_hold_about_two_thousand_images_a_step(batch_size: int, size: int) -> None:
     packs = plan(ablation(across("lr", *range(1, 33)), seeds=1, batch_size=batch_size))
     assert {len(pack.trials) for pack in packs} == {size}
 
@@ -126,7 +126,14 @@ def test_a_single_trial_is_filled_with_a_copy() -> None:
     """Packs of 2 to 16 agree to the bit, a network of one trial takes other kernels."""
     (pack,) = plan(ablation(across("lr", 1), seeds=1))
     assert len(pack.trials) == 1 and pack.slots == (pack.trials[0], pack.trials[0])
-    assert all(pack.slots == pack.trials for pack in plan(by_rate()) if len(pack.trials) > 1)
+    assert all(pack.slots == pack.trials for pack in plan(by_rate()) if len(pack.trials) == 4)
+
+
+def test_packs_are_filled_to_whole_vectors_with_copies_of_their_last_trial() -> None:
+    for count, slots in {1: 2, 2: 2, 3: 4, 4: 4, 5: 8, 6: 8, 7: 8, 8: 8}.items():
+        (pack,) = plan(ablation(across("lr", *range(1, count + 1)), seeds=1, batch_size=256))
+        assert pack.slots[:count] == pack.trials and len(pack.slots) == slots
+        assert set(pack.slots[count:]) <= {pack.trials[-1]}
 
 
 def test_the_images_of_a_pack_count_every_slot() -> None:
