@@ -24,8 +24,8 @@ LARGEST = 8
 class Pack:
     """Trials that train together. `shares_images`: they have one seed, so one batch serves all.
 
-    Discarded copies of the last trial fill it to 2, 4 or 8 slots: a pack of one takes other kernels and
-    rounds differently, and 7 trials, whose channels fill no whole vectors, take longer than 8.
+    Never below two slots: a pack of one takes other kernels and rounds differently, while 2 to 16 agree
+    bitwise; a single trial trains beside a discarded copy of itself.
     """
 
     trials: tuple[Trial, ...]
@@ -34,8 +34,7 @@ class Pack:
     @property
     def slots(self) -> tuple[Trial, ...]:
         """The trials with their filling: what the network is built of."""
-        count = max(2, 1 << (len(self.trials) - 1).bit_length())
-        return self.trials + self.trials[-1:] * (count - len(self.trials))
+        return self.trials if len(self.trials) > 1 else self.trials * 2
 
 
 def plan(ablation: Ablation) -> tuple[Pack, ...]:

@@ -308,7 +308,7 @@ def test_a_record_says_how_it_was_made(tmp_path: Path) -> None:
     assert made.provenance == {
         "commit": "abc",
         "device": "cpu",
-        "pack": {"size": 4, "slot": 1, "shares_images": True},
+        "pack": {"size": 3, "slot": 1, "shares_images": True},
         "attempts": 1,
     }
     assert (made.arm, made.seed) == (dict(pack.trials[1].arm.levels), 0)

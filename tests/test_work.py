@@ -136,7 +136,7 @@ def test_a_pack_that_does_not_fit_is_halved(
     whole, _ = run(pack(5))
     tried = memory(2, error)
     halved, _ = run(pack(5))
-    assert tried == [8, 2, 4, 2, 2], "five filled to eight, two of them, three filled to four, one, two"
+    assert tried == [5, 2, 3, 2, 2], "five, then two of them, then three, of which one is filled up"
     assert halved == whole, "which changes no bit of a trial"
 
 
