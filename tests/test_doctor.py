@@ -62,7 +62,7 @@ def test_too_little_memory_is_noted_with_workers_that_fit(monkeypatch: pytest.Mo
         return named(doctor._processor(), "memory")
 
     monkeypatch.setattr(doctor, "cores", lambda: 8)
-    advice = "8 workers may take 9.6 GB; use fewer: --workers 2."
+    advice = "8 workers may take 12.0 GB; use fewer: --workers 2."
     assert memory(3_000_000_000) == Finding("memory", "note", "3.0 GB free", advice)
     assert "--workers 1." in memory(100_000_000).advice
     assert memory(64_000_000_000) == Finding("memory", "fine", "64.0 GB free")
