@@ -53,6 +53,13 @@ class Outcome:
     """Whether every parameter and running statistic is finite at the end."""
     weight_norms: dict[str, float | None] | None = None
     """Euclidean norm of each parameter at the end, by name."""
+    first_losses: tuple[float | None, ...] = ()
+    """Training losses of the first 20 optimizer steps: what another machine must reproduce."""
+    tracked_test_accuracy: dict[str, float] | None = None
+    """Of the probe `averages`: with running averages kept side by side, by the weight of the new batch or
+    `cumulative`, and with the `averaged weights` of the last epoch."""
+    checks: dict[str, float | None] | None = None
+    """What should be zero, or was measured besides by a probe, by name."""
 
     @property
     def finished(self) -> bool:
@@ -64,3 +71,18 @@ NUMBERS = tuple(
     name for name, hint in get_type_hints(Outcome).items() if hint in (float | None, int | None, bool | None)
 )
 """The fields that hold one number a trial: what a claim can compare."""
+
+_HINTS = {name: str(hint) for name, hint in get_type_hints(Outcome).items()}
+LISTS = tuple(name for name, hint in _HINTS.items() if hint.startswith("tuple[float"))
+"""The fields that hold one number an epoch."""
+MAPS = tuple(name for name, hint in _HINTS.items() if hint.startswith("dict[str, float"))
+"""The fields that hold numbers by name."""
+
+
+def known_outcome(name: str) -> bool:
+    """Return whether an outcome is one number a trial: such a field, the entry `field.key` of a field of
+    numbers by name, or `field.last` of a list."""
+    field, dot, key = name.partition(".")
+    if not dot:
+        return field in NUMBERS
+    return (field in MAPS and bool(key)) or (field in LISTS and key == "last")

@@ -3,40 +3,29 @@
 import dataclasses
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from bnstudy import checks
 from bnstudy.errors import BnstudyError, unknown
 
 REVISIONS = {"data": 1, "norms": 1, "nets": 1, "train": 1, "evaluate": 1}
 """Components that make numbers. After a change of their numbers the revision rises, and records made
 before are visibly stale."""
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "data": ("fashion-mnist", "sample"),
-    "net": ("lenet",),
-    "pool": ("avg",),
-    "norm": ("none", "affine", "batch_norm", "batch_norm_scratch"),
-    "running_variance": ("unbiased", "biased"),
-    "init": ("xavier",),
-    "optimizer": ("sgd",),
-    "precision": ("float32", "float64"),
-}
+SITES = ("input", "conv1", "conv2", "fc1", "fc2", "fc3")
+"""Where LeNet can normalize: its pixels, or what a layer computes, the last being the logits."""
+
+HIDDEN = ("conv1", "conv2", "fc1", "fc2")
+PROBES = ("averages", "shift", "gradients", "corruption")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One training without its seed. The defaults are the textbook's BN-LeNet on a held-out split.
-
-    `norm`: `batch_norm` is the framework's layer, `batch_norm_scratch` the same formulas written out,
-    `affine` only its scale and shift. `momentum` is the weight of the new batch in the running
-    averages, PyTorch's convention; the textbook's 0.9 is the weight of the old value, here 0.1.
-    `init` draws weights by Glorot & Bengio (2010), eq. 16, and biases as the framework does.
-    `flush_denormals`: a CPU takes many times longer over denormal numbers, and rates of 100 make them.
 
     A field's default means "as before the field existed": only what differs from the defaults is
     hashed, so adding a field keeps every fingerprint.
@@ -45,29 +34,91 @@ class Recipe:
     data: str = "fashion-mnist"
     train_images: int = 50_000
     validation_images: int = 10_000
+    """0: the test images stand in, as in the textbook."""
+    image_size: int = 28
+    """Pixels a side; other sizes are resized bilinearly."""
     net: str = "lenet"
     padding: int = 0
+    """Of LeNet's first convolution: 2 in the textbook's LeNet, 0 in its BN-LeNet."""
     pool: str = "avg"
+    activation: str = "sigmoid"
+    depth: int = 5
+    """Hidden layers of `net="stack"`, each of `width` units."""
+    width: int = 100
+    skip: str = "none"
+    """Around the layers of a stack: `identity` adds a layer's input to its output (He et al. 2016),
+    `skipinit` scales that output by a learned number that starts at 0 (De & Smith 2020)."""
     norm: str = "batch_norm"
+    """`batch_norm` is the framework's layer, `batch_norm_scratch` the same formulas written out, `affine`
+    only its scale and shift; `mean_only`, `std_only` and `rms_only` are its lite forms; `population`
+    normalizes with the running averages in training too. See `bnstudy.norms`."""
+    norm_at: str = "hidden"
+    """`hidden`: in front of every activation; else sites of LeNet, separated by commas."""
+    norm_place: str = "before"
+    """`before` or `after` the activation, or `after_pool`ing."""
+    bias_before_norm: bool = True
     eps: float = 1e-5
     momentum: float = 0.1
+    """The weight of the new batch in the running averages, PyTorch's convention; the textbook's 0.9 is the
+    weight of the old value, here 0.1."""
     running_variance: str = "unbiased"
+    running_start: float = 1.0
+    """What the running variance starts from."""
+    gamma: float = 1.0
+    """What the scale starts from, and stays at without `train_gamma`."""
+    train_gamma: bool = True
+    train_beta: bool = True
+    ghost_size: int = 0
+    """Images a ghost batch (Hoffer et al. 2017): each is normalized with its own moments; 0: one batch."""
+    groups: int = 1
+    """Groups of channels of `group_norm` and `whitening`."""
+    whitening: str = "cholesky"
+    """How the inverse square root of the covariance is computed: `cholesky` or `newton`."""
+    norm_noise: str = "none"
+    """After the normalization: `shifting` draws scale and shift anew each step (Santurkar et al. 2018),
+    `calibrated` has the variance that a batch's moments would have."""
+    dropout: float = 0.0
+    dropout_at: str = "before_norm"
+    """`before_norm`: on fc1's activations, which a normalization sees next; `after_norms`: on fc2's."""
+    trained: str = "all"
+    """`norms`: only scales and shifts (Frankle et al. 2021); `random`: as many of the other weights."""
     init: str = "xavier"
+    """`xavier` draws weights by Glorot & Bengio (2010), eq. 16, and biases as the framework does; `default`
+    draws both as the framework does."""
+    replica: int = 0
+    """Salts the streams of initial values: two recipes that differ only here are the same recipe."""
     optimizer: str = "sgd"
     lr: float = 1.0
     batch_size: int = 256
+    drop_last: bool = False
+    """Leave out an epoch's last, smaller batch."""
     epochs: int = 10
+    updates: int = 0
+    """Optimizer steps in all; 0: as many as the epochs have. The epochs are then those begun."""
     precision: str = "float32"
     flush_denormals: bool = True
+    """A CPU takes many times longer over denormal numbers, and rates of 100 make them."""
+    quirk: str = ""
+    """A bug of the published code to reproduce, by its name in `bnstudy.quirks`."""
+    probes: str = ""
+    """What is measured besides, at a cost: names of `PROBES`, separated by commas. Changes no training."""
     revisions: Mapping[str, int] = field(default_factory=REVISIONS.copy, hash=False)
 
     def __post_init__(self) -> None:
         """Normalize numbers (`lr=1` is `lr=1.0`) and raise `BnstudyError` for values that cannot train."""
         for name, kind in _SCALARS.items():
-            object.__setattr__(self, name, _checked(name, getattr(self, name), kind))
-        _check_revisions(self.revisions)
-        _check_ranges(self)
-        _check_batches(self)
+            object.__setattr__(self, name, checks.typed(name, getattr(self, name), kind))
+        for name, known in {"norm_at": SITES, "probes": PROBES}.items():
+            object.__setattr__(self, name, checks.listed(name, getattr(self, name), known))
+        if self.norm_at == ",".join(HIDDEN):
+            object.__setattr__(self, "norm_at", "hidden")
+        checks.revisions(self.revisions, REVISIONS)
+        checks.recipe(self)
+
+    @property
+    def norm_sites(self) -> tuple[str, ...]:
+        """The sites of LeNet that are normalized."""
+        return HIDDEN if self.norm_at == "hidden" else tuple(filter(None, self.norm_at.split(",")))
 
     def replace(self, **changes: Any) -> "Recipe":
         """Return a copy with some fields changed; an unknown field is a `BnstudyError`."""
@@ -139,61 +190,6 @@ def momentum_of_old_weight(weight: float) -> float:
     both ways of writing one recipe have one fingerprint.
     """
     return round(1 - weight, 12)
-
-
-def _checked(name: str, value: Any, kind: type) -> Any:
-    """Return `value` as the field's type, or raise an error that says what the field takes."""
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not kind:
-        wanted = {int: "a whole number", float: "a number", str: "a name", bool: "True or False"}[kind]
-        raise BnstudyError(f"{name} = {value!r} is not {wanted}.")
-    if name in CHOICES and value not in CHOICES[name]:
-        raise unknown(name, str(value), CHOICES[name])
-    return value
-
-
-def _check_revisions(revisions: Mapping[str, int]) -> None:
-    """Raise for revisions that are not whole numbers from 1 by component."""
-    wrong = [(k, v) for k, v in revisions.items() if k not in REVISIONS or type(v) is not int or v < 1]
-    if wrong:
-        known = ", ".join(REVISIONS)
-        raise BnstudyError(f"revisions has {wrong[0]!r}; it holds whole numbers from 1 for {known}.")
-
-
-def _check_ranges(recipe: Recipe) -> None:
-    """Raise for a number outside of what can train."""
-    for name in ("lr", "eps"):
-        value = getattr(recipe, name)
-        if not (math.isfinite(value) and value > 0):
-            raise BnstudyError(f"{name} = {value!r} cannot train: it must be a finite number above 0.")
-    if not 0 < recipe.momentum <= 1:
-        raise BnstudyError(
-            f"momentum = {recipe.momentum!r} must be above 0 and at most 1, the weight of the new batch."
-        )
-    for name, least in {"train_images": 1, "validation_images": 0, "padding": 0, "epochs": 1}.items():
-        if getattr(recipe, name) < least:
-            raise BnstudyError(f"{name} = {getattr(recipe, name)} must be at least {least}.")
-    if not 1 <= recipe.batch_size <= recipe.train_images:
-        raise BnstudyError(
-            f"batch_size = {recipe.batch_size} must be from 1 to the {recipe.train_images:,} training images."
-        )
-
-
-def _check_batches(recipe: Recipe) -> None:
-    """Raise where batch normalization of a fully connected layer would see a batch of one image."""
-    if not recipe.norm.startswith("batch_norm"):
-        return
-    if recipe.batch_size == 1:
-        raise BnstudyError(
-            "batch_size = 1 cannot train under batch normalization: a fully connected layer's batch of one "
-            "has no variance. Use at least 2, or norm='affine' or 'none'."
-        )
-    if recipe.train_images % recipe.batch_size == 1:
-        raise BnstudyError(
-            f"train_images = {recipe.train_images:,} in batches of {recipe.batch_size} leaves a last batch "
-            "of one image, which batch normalization cannot use. Change either number by one."
-        )
 
 
 BN_LENET = Recipe()

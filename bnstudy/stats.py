@@ -24,8 +24,6 @@ Floats = NDArray[np.float64]
 
 # Smaller p values are returned as this one: 1 - p, the level that they stand for, runs out of digits.
 SMALLEST_P = 1e-12
-# Of log10 rates: far below a grid step, far above the error of a mean of equal logs.
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -42,27 +40,16 @@ class Estimate:
 Interval = Callable[[float], Estimate]
 
 
-@dataclass(frozen=True, order=True)
-class Workable:
-    """One seed's largest workable learning rate: at least `low`, below `high`, two neighbours on the grid.
-
-    `low` is 0 where no rate worked (`high` is then the lowest), and `high` infinite where the highest did.
-    """
-
-    low: float
-    high: float
-
-
 def mean(values: Sequence[float], level: float = 0.95) -> Estimate:
     """Return the mean over seeds with its t interval; at least two seeds."""
-    x = _finite(values, "values", 2)
-    low, high = DescrStatsW(x).tconfint_mean(1 - _checked(level))
+    x = checked(values, "values", 2)
+    low, high = DescrStatsW(x).tconfint_mean(1 - checked_level(level))
     return Estimate(float(x.mean()), float(low), float(high), level, len(x))
 
 
 def paired_mean(differences: Sequence[float], level: float = 0.95) -> Estimate:
     """Return the mean of treatment - control, one difference per seed, with its paired t interval."""
-    return mean(_finite(differences, "differences", 2).tolist(), level)
+    return mean(checked(differences, "differences", 2).tolist(), level)
 
 
 def prediction(values: Sequence[float], level: float = 0.95) -> Estimate:
@@ -71,8 +58,8 @@ def prediction(values: Sequence[float], level: float = 0.95) -> Estimate:
     mean +- t s sqrt(1 + 1/n) for normal values (Hahn & Meeker 1991, chapter 4). For k new trials at once,
     ask for level 1 - (1 - level) / k (Bonferroni).
     """
-    x = _finite(values, "values", 2)
-    half = t.isf((1 - _checked(level)) / 2, len(x) - 1) * x.std(ddof=1) * np.sqrt(1 + 1 / len(x))
+    x = checked(values, "values", 2)
+    half = t.isf((1 - checked_level(level)) / 2, len(x) - 1) * x.std(ddof=1) * np.sqrt(1 + 1 / len(x))
     return Estimate(float(x.mean()), float(x.mean() - half), float(x.mean() + half), level, len(x))
 
 
@@ -84,7 +71,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     """
     if not 0 <= successes <= n or n < 1:
         raise ValueError(f"successes must lie in 0..n, and n be at least 1: {successes} of {n}")
-    low, high = proportion_confint(successes, n, 1 - _checked(level), method="wilson")
+    low, high = proportion_confint(successes, n, 1 - checked_level(level), method="wilson")
     return Estimate(successes / n, float(low), float(high), level, n)
 
 
@@ -94,38 +81,12 @@ def pairing(treatment: Sequence[float], control: Sequence[float], level: float =
     Three seeds or fewer bound nothing: [-1, 1]. An arm that does not vary leaves nothing to correlate: 0 in
     [-1, 1].
     """
-    x, y = _paired(treatment, control, 2)
+    x, y = paired(treatment, control, 2)
     if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return Estimate(0.0, -1.0, 1.0, _checked(level), len(x))
+        return Estimate(0.0, -1.0, 1.0, checked_level(level), len(x))
     result = pearsonr(x, y)
-    low, high = result.confidence_interval(_checked(level)) if len(x) > 3 else (-1.0, 1.0)
+    low, high = result.confidence_interval(checked_level(level)) if len(x) > 3 else (-1.0, 1.0)
     return Estimate(float(result.statistic), float(low), float(high), level, len(x))
-
-
-def spread(values: Sequence[float], level: float = 0.95) -> Estimate:
-    """Return the standard deviation over seeds with its jackknife interval; at least three seeds.
-
-    The t interval of its logarithm, with the variance of the jackknife (Miller 1968). At n = 20 a 95%
-    interval covers 94% for normal values, 89% for Student's t with 5 degrees of freedom and 79% for skewed
-    ones (log-normal, sigma 0.7); the BCa bootstrap covers 91, 84 and 70%. Nothing is bounded where all seeds
-    but one agree.
-    """
-    x = _finite(values, "values", 3)
-    half = _half_width(_log_spreads(x), level)
-    return _around(float(x.std(ddof=1)), half, level, len(x))
-
-
-def spread_ratio(treatment: Sequence[float], control: Sequence[float], level: float = 0.95) -> Estimate:
-    """Return the ratio of the standard deviations of two arms over common seeds, as `spread` does.
-
-    At n = 20, and correlations 0 and 0.7, a 95% interval covers 95% for normal values, 93% for Student's t
-    with 5 degrees of freedom and 89 to 91% for log-normal ones; the BCa bootstrap 91 to 94, 90 to 91 and 84
-    to 89%. The ratio to a control that does not vary is infinite.
-    """
-    x, y = _paired(treatment, control, 3)
-    half = _half_width(_log_spreads(x) - _log_spreads(y), level)
-    ratio = float(x.std(ddof=1) / y.std(ddof=1)) if np.ptp(y) else np.inf
-    return _around(ratio, half, level, len(x))
 
 
 def p_above(interval: Interval, bound: float) -> float:
@@ -207,153 +168,12 @@ def _margin_in_sds(n: int, power: float, level: float) -> float:
     return float(brentq(shortfall, 0.0, 10 * (critical + 1)))
 
 
-def workable(rates: Sequence[float], accuracies: Sequence[float], threshold: float = 0.5) -> Workable:
-    """Return the end of the unbroken run of successes around the best rate of one seed.
-
-    `rates` ascend; `accuracies` are the precise training accuracies there (a diverged trial scores what it
-    produces), and success is at least `threshold`. A failure below the run is for lack of time and leaves
-    the value alone, as does a lone success above a failure. Of equally good rates the lowest is the best.
-    """
-    grid = _grid(rates)
-    scores = _finite(accuracies, "accuracies", 1)
-    if len(scores) != len(grid):
-        raise ValueError(f"accuracies must have the same length as rates: {len(grid)}, not {len(scores)}")
-    best = int(scores.argmax())
-    if scores[best] < threshold:
-        return Workable(0.0, grid[0])
-    failures = np.flatnonzero(scores[best:] < threshold)
-    end = best + int(failures[0]) if len(failures) else len(grid)
-    return Workable(grid[end - 1], (*grid, np.inf)[end])
-
-
-def workable_location(cells: Sequence[Workable], grid: Sequence[float], level: float = 0.95) -> Estimate:
-    """Return the median over seeds of the largest workable rate, with an interval of whole grid cells.
-
-    The value is the mean of a normal distribution of log rates fitted by interval-censored maximum
-    likelihood. Where the cells of all seeds touch, the likelihood grows as the spread shrinks to zero, and
-    the value is the geometric middle of what the cells share: of the cell, or the rate between two
-    neighbours. It stays on the grid; where cells have no end it says only where the grid stopped.
-
-    The interval runs from the t bound on the mean of the lower ends to that on the mean of the upper ends,
-    outward to the next rates; a seed that never fails leaves it open above (inf), one that never works
-    below (0). Seeds that agree show no spread but may share a cell by chance, so that five seeds or more
-    are needed to trust one cell at 95% (`_agreement`). The smallest coverage of a 95% interval over spreads
-    of 0 to 2 grid steps and all offsets of the grid, with the percentile bootstrap of whole seeds beside
-    it: 98.8% (82%) for n = 3, 96.6% (93%) for 5, 99.8% (99.6%) for 20.
-    """
-    steps = np.log10(_grid(grid))
-    lows, highs = _log_ends(cells, grid)
-    # Both tails cannot fail by agreement at once, so agreement may use up the whole error rate.
-    low, high = _bounds(lows, highs, level, 1 - level, float(np.diff(steps).max()))
-    rates = (0.0, *map(float, grid), np.inf)
-    below = int(np.searchsorted(steps, low + ROUNDING))
-    above = int(np.searchsorted(steps, high - ROUNDING)) + 1
-    value = float(np.clip(_location(cells, steps), rates[below], rates[above]))
-    return Estimate(value, rates[below], rates[above], level, len(cells))
-
-
-def workable_ratio(
-    treatment: Sequence[Workable], control: Sequence[Workable], grid: Sequence[float], level: float = 0.95
-) -> Estimate:
-    """Return treatment / control of the largest workable rates, paired by seed.
-
-    The value is the quotient of the two locations. The interval is that of `workable_location` for the
-    differences of log rates, each known to lie between the difference of lower and upper end and that of
-    upper and lower end, but not moved to the grid, on which a ratio need not lie. Each side errs on its own
-    at no more than (1 - level) / 2, so that a one-sided rule can use it. The smallest coverage of a 95%
-    interval over spreads of 0 to 2 grid steps, correlations -0.9 to 1 and all offsets, with the percentile
-    bootstrap at correlation 0 beside it: 97.3% (85%) for n = 3, 97.9% (95%) for 5, 99.6% (99.6%) for 20.
-    """
-    _same_length(treatment, control)
-    steps = np.log10(_grid(grid))
-    treatment_lows, treatment_highs = _log_ends(treatment, grid)
-    control_lows, control_highs = _log_ends(control, grid)
-    lows, highs = treatment_lows - control_highs, treatment_highs - control_lows
-    low, high = _bounds(lows, highs, level, (1 - level) / 2, 2 * float(np.diff(steps).max()))
-    value = _location(treatment, steps) / _location(control, steps)
-    # A rule whose margin is a ratio of two rates must not hang on the last digit: outward by as little.
-    with np.errstate(over="ignore"):  # at extreme levels an end is out of the range of numbers: infinite
-        ends = float(np.float_power(10, low - ROUNDING)), float(np.float_power(10, high + ROUNDING))
-    return Estimate(value, *ends, level, len(treatment))
-
-
-def _location(cells: Sequence[Workable], steps: Floats) -> float:
-    return float(10 ** np.clip(_fitted_mean(tuple(sorted(cells))), steps[0], steps[-1]))
-
-
-@lru_cache(maxsize=4096)
-def _fitted_mean(cells: tuple[Workable, ...]) -> float:
-    """Return the maximum likelihood mean of log10 rates, or where there is none the middle of the cells.
-
-    There is none where the cells touch (the spread goes to zero) or all are open (it goes to infinity).
-    """
-    lows, highs = _logs([c.low for c in cells]), _logs([c.high for c in cells])
-    inner = np.array([lows.max(), highs.min()])
-    if inner[0] <= inner[1] or not np.isfinite(lows + highs).any():
-        return float(inner[np.isfinite(inner)].mean())
-    ends = np.concatenate([lows, highs])
-    scale = ends[np.isfinite(ends)].std()
-    # The search starts at the mean with steps of 5% of it: near zero it stalls (half a decade off).
-    origin = ends[np.isfinite(ends)].mean() - 3 * scale
-    data = CensoredData.interval_censored((lows - origin) / scale, (highs - origin) / scale)
-    return float(origin + scale * norm.fit(data)[0])
-
-
-def _bounds(lows: Floats, highs: Floats, level: float, chance: float, width: float) -> tuple[float, float]:
-    """Return bounds on the mean of normal values of which each lies between its `low` and its `high`.
-
-    `chance` is how often one side may fail because all values agree, `width` that of a closed cell.
-    """
-
-    def reach(ends: Floats, others: Floats) -> float:
-        closed = bool(np.isfinite(others).all())
-        return max(_half_width(ends, level), _agreement(len(ends), chance, closed) * width)
-
-    return float(lows.mean() - reach(lows, highs)), float(highs.mean() + reach(highs, lows))
-
-
-@lru_cache(maxsize=4096)
-def _agreement(n: int, chance: float, closed: bool) -> float:
-    """Return how far outside a cell, in its widths, the mean may lie when all n values fall into the cell.
-
-    A normal value whose mean lies d widths outside falls into the cell with probability at most p(d) =
-    F((d + 1) / s) - F(d / s), at the worst spread s^2 = (2 d + 1) / (2 ln(1 + 1 / d)), and n values with
-    p(d)^n = `chance`. An open cell has no worst spread: there it is taken to be at most two widths.
-    """
-    share: float = chance ** (1 / n)
-    if share >= 0.5:
-        return 0.0
-    if not closed:
-        return float(2 * norm.isf(share))
-
-    def excess(d: float) -> float:
-        s = np.sqrt((2 * d + 1) / (2 * np.log1p(1 / d)))
-        return float(norm.cdf((d + 1) / s) - norm.cdf(d / s)) - share
-
-    return float(brentq(excess, 1e-300, 1 / share))
-
-
-def _half_width(values: Floats, level: float) -> float:
+def half_width(values: Floats, level: float) -> float:
     """Return half of the t interval of a mean; infinite where a value is."""
     if not np.isfinite(values).all():
         return np.inf
     standard_error = values.std(ddof=1) / np.sqrt(len(values))
-    return float(t.isf((1 - _checked(level)) / 2, len(values) - 1) * standard_error)
-
-
-def _log_spreads(x: Floats) -> Floats:
-    """Return the jackknife's pseudo-values of the log standard deviation, but for a constant."""
-    rests = [np.delete(x, i) for i in range(len(x))]
-    return np.array([(1 - len(x)) * np.log(rest.std(ddof=1)) if np.ptp(rest) else np.inf for rest in rests])
-
-
-def _around(value: float, half: float, level: float, n: int) -> Estimate:
-    """Return a positive value within `half` on either side of its logarithm."""
-    if half == np.inf:
-        return Estimate(value, 0.0, np.inf, level, n)
-    with np.errstate(over="ignore"):
-        reach = float(np.exp(half))
-    return Estimate(value, value / reach, value * reach, level, n)
+    return float(t.isf((1 - checked_level(level)) / 2, len(values) - 1) * standard_error)
 
 
 def _smallest(holds: Callable[[float], bool]) -> float:
@@ -366,29 +186,7 @@ def _smallest(holds: Callable[[float], bool]) -> float:
     return float(10**exponent)
 
 
-def _logs(rates: Sequence[float]) -> Floats:
-    with np.errstate(divide="ignore"):
-        return np.log10(np.asarray(rates, dtype=np.float64))
-
-
-def _log_ends(cells: Sequence[Workable], grid: Sequence[float]) -> tuple[Floats, Floats]:
-    """Return the log10 lower and upper ends, each [seeds], of cells of this grid."""
-    if len(cells) < 2:
-        raise ValueError(f"cells must hold at least 2 seeds: {len(cells)}")
-    known = {Workable(low, high) for low, high in pairwise((0.0, *_grid(grid), np.inf))}
-    if strangers := sorted(set(cells) - known):
-        raise ValueError(f"cells must join neighbouring rates of the grid: {strangers[0]}")
-    return _logs([cell.low for cell in cells]), _logs([cell.high for cell in cells])
-
-
-def _grid(rates: Sequence[float]) -> list[float]:
-    grid: list[float] = _finite(rates, "rates", 2).tolist()
-    if grid[0] <= 0 or any(low >= high for low, high in pairwise(grid)):
-        raise ValueError(f"rates must be positive and ascend: {grid}")
-    return grid
-
-
-def _finite(values: Sequence[float], name: str, least: int) -> Floats:
+def checked(values: Sequence[float], name: str, least: int) -> Floats:
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 1 or len(x) < least:
         raise ValueError(f"{name} must have one dimension and at least {least} entries: shape {x.shape}")
@@ -397,19 +195,19 @@ def _finite(values: Sequence[float], name: str, least: int) -> Floats:
     return x
 
 
-def _paired(treatment: Sequence[float], control: Sequence[float], least: int) -> tuple[Floats, Floats]:
-    x, y = _finite(treatment, "treatment", least), _finite(control, "control", least)
-    _same_length(treatment, control)
+def paired(treatment: Sequence[float], control: Sequence[float], least: int) -> tuple[Floats, Floats]:
+    x, y = checked(treatment, "treatment", least), checked(control, "control", least)
+    same_length(treatment, control)
     return x, y
 
 
-def _same_length(treatment: Sequence[object], control: Sequence[object]) -> None:
+def same_length(treatment: Sequence[object], control: Sequence[object]) -> None:
     if len(treatment) != len(control):
         lengths = f"{len(treatment)}, not {len(control)}"
         raise ValueError(f"control must have the same length as treatment: {lengths}")
 
 
-def _checked(level: float) -> float:
+def checked_level(level: float) -> float:
     if not 0 <= level < 1:
         raise ValueError(f"level must lie in [0, 1): {level}")
     return level

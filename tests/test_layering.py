@@ -14,8 +14,8 @@ ABLATIONS = PACKAGE.parent / "ablations"
 if not ABLATIONS.is_dir():
     ABLATIONS = PACKAGE / "ablations"
 
-WORDS = {"recipe", "outcome", "design", "packs", "claims", "seeds", "errors", "paths", "words"}
-MACHINE = {"data", "sums", "norms", "layers", "nets", "evaluate", "train", "machine", "work", "quirks"}
+WORDS = {"recipe", "outcome", "design", "packs", "checks", "claims", "seeds", "errors", "paths", "words"}
+MACHINE = {"data", "sums", "norms", "kernels", "fused", "layers", "nets", "evaluate", "train", "machine", "work", "quirks"}
 BOOKS = {"ledger", "provenance", "registry", "schedule", "executors"}
 JUDGEMENT = {"stats", "verdicts", "figures", "style", "report", "sidecar"}
 DOOR = {"cli", "__main__", "study", "views", "lookup", "progress", "doctor", "bench", "textbook"}
