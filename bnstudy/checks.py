@@ -131,9 +131,11 @@ def _combinations(recipe: "Recipe") -> None:
 
 
 def _batches(recipe: "Recipe") -> None:
-    """Raise where batch normalization of a fully connected layer would see a batch of one image."""
+    """Raise where batch normalization of a fully connected layer would see a batch of one image; the scratch
+    formulas with the biased variance, 0, make beta of it."""
     full = {"fc1", "fc2", "fc3"} & set(recipe.norm_sites) if recipe.net == "lenet" else {"hidden"}
-    if recipe.norm not in BATCH_NORMS or not full:
+    silent = recipe.norm == "batch_norm_scratch" and recipe.running_variance == "biased"
+    if recipe.norm not in BATCH_NORMS or not full or silent:
         return
     if recipe.batch_size == 1:
         raise BnstudyError(

@@ -19,7 +19,7 @@ from numba.extending import intrinsic, overload
 # One rounding for a * b + c, wherever the compiler puts it: no other license to change results.
 OPTIONS: dict[str, Any] = {"cache": True, "fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
 
-ONE, HALF, QUARTER, TWO = (np.float32(v) for v in (1, 0.5, 0.25, 2))
+ZERO, QUARTER, HALF, ONE = (np.float32(v) for v in (0, 0.25, 0.5, 1))
 LOG2_E = np.float32(1.44269504088896341)
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 # exp(r) = 1 + r + r**2 * P(r) on |r| <= ln(2) / 2, Cephes' minimax polynomial for float32 (Moshier 1992).
@@ -28,7 +28,7 @@ P0, P1, P2, P3, P4, P5 = (
     for v in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
 )
 LIMIT = np.float32(88.0)
-"""exp of more overflows float32; one over one plus it is then 6e-39, next to the smallest normal number."""
+"""exp of more overflows float32; one over one plus it is below the smallest normal number, 1.2e-38."""
 
 
 @intrinsic
@@ -50,14 +50,208 @@ def sigmoid(x: Any) -> Any:
 
 @overload(sigmoid, inline="always")
 def _sigmoid(x: Any) -> Any:
-    if x == types.float64:
-        return lambda x: 1.0 / (1.0 + np.exp(-x))
+    def double(x: Any) -> Any:
+        return 1.0 / (1.0 + np.exp(-x))
 
     def single(x: Any) -> Any:
-        z = min(max(-x, -LIMIT), LIMIT)
+        z = LIMIT if -x > LIMIT else (-LIMIT if -x < -LIMIT else -x)  # comparisons that let NaN through
         n = np.floor(z * LOG2_E + HALF)
         r = z - n * LN2_HIGH - n * LN2_LOW
         p = ((((P0 * r + P1) * r + P2) * r + P3) * r + P4) * r + P5
-        return ONE / (ONE + (p * r * r + r + ONE) * _power_of_two(n))
+        s = ONE / (ONE + (p * r * r + r + ONE) * _power_of_two(n))  # type: ignore[call-arg]
+        return ZERO if -x > LIMIT else s
 
-    return single
+    return double if x == types.float64 else single
+
+
+@njit(**OPTIONS)
+def moments(x: Any, channels: int, mean: Any, var: Any) -> None:
+    """Fill mean and biased variance, [channels] of float64, over the batch and all places.
+
+    Deviations are taken from the first image's means, so that a large common offset costs no digits.
+    """
+    images, height, length = x.shape
+    width = length // channels
+    near = np.zeros(length, x.dtype)
+    _channel_means(x[0], channels, near)
+    part, squares = np.empty(length, x.dtype), np.empty(length, x.dtype)
+    total, total_squares = np.zeros(length), np.zeros(length)
+    for n in range(images):
+        part[:], squares[:] = 0, 0
+        for h in range(height):
+            row = x[n, h]
+            for i in range(length):
+                d = row[i] - near[i]
+                part[i] += d
+                squares[i] += d * d
+        for i in range(length):
+            total[i] += part[i]
+            total_squares[i] += squares[i]
+    count = images * height * width
+    for c in range(channels):
+        first, second = _over_columns(total, channels, c), _over_columns(total_squares, channels, c)
+        mean[c] = near[c] + first / count
+        var[c] = max(second / count - (first / count) ** 2, 0.0)
+
+
+@njit(**OPTIONS)
+def _channel_means(image: Any, channels: int, means: Any) -> None:
+    """Fill [width * channels] with each channel's mean over one image [height, width * channels]."""
+    height, length = image.shape
+    sums = np.zeros(length)
+    for h in range(height):
+        for i in range(length):
+            sums[i] += image[h, i]
+    for i in range(length):
+        means[i] = _over_columns(sums, channels, i % channels) / (height * (length // channels))
+
+
+@njit(**OPTIONS)
+def _over_columns(values: Any, channels: int, channel: int) -> Any:
+    """Return the sum of one channel's entries of [width * channels]."""
+    total = 0.0
+    for i in range(channel, len(values), channels):
+        total += values[i]
+    return total
+
+
+@njit(**OPTIONS)
+def _activate(row: Any, center: Any, scale: Any, shift: Any, s: Any) -> None:
+    for i in range(len(row)):
+        s[i] = sigmoid((row[i] - center[i]) * scale[i] + shift[i])
+
+
+@njit(**OPTIONS)
+def activate(x: Any, center: Any, scale: Any, shift: Any, y: Any) -> None:
+    """Fill y, shaped as x, with sigmoid((x - center) * scale + shift)."""
+    for n in range(x.shape[0]):
+        for h in range(x.shape[1]):
+            _activate(x[n, h], center, scale, shift, y[n, h])
+
+
+@njit(**OPTIONS)
+def activate_and_pool(
+    x: Any, center: Any, scale: Any, shift: Any, channels: int, largest: bool, y: Any
+) -> None:
+    """Fill y [batch, height // 2, width // 2 * channels] with means, or the largest, of 2 x 2 activations."""
+    upper, lower = np.empty(x.shape[2], x.dtype), np.empty(x.shape[2], x.dtype)
+    for n in range(x.shape[0]):
+        for h in range(y.shape[1]):
+            _activate(x[n, 2 * h], center, scale, shift, upper)
+            _activate(x[n, 2 * h + 1], center, scale, shift, lower)
+            for j in range(y.shape[2] // channels):
+                left, right, to = 2 * j * channels, (2 * j + 1) * channels, y[n, h, j * channels :]
+                for c in range(channels):
+                    a, b, d, e = upper[left + c], upper[right + c], lower[left + c], lower[right + c]
+                    to[c] = max(max(a, b), max(d, e)) if largest else QUARTER * ((a + b) + (d + e))
+
+
+@njit(**OPTIONS)
+def _spread(g: Any, channels: int, above: Any) -> None:
+    """Hand the gradient of a row of means, g, to each of the two rows of activations that made them."""
+    for j in range(len(g) // channels):
+        left, right, of = above[2 * j * channels :], above[(2 * j + 1) * channels :], g[j * channels :]
+        for c in range(channels):
+            left[c] = QUARTER * of[c]
+            right[c] = QUARTER * of[c]
+
+
+@njit(**OPTIONS)
+def _choose(upper: Any, lower: Any, g: Any, channels: int, above: Any, below: Any) -> None:
+    """Hand the gradient of a row of maxima, g, to the activations that they were; the first of equals."""
+    above[:], below[:] = 0, 0
+    for j in range(len(g) // channels):
+        for c in range(channels):
+            left, right = 2 * j * channels + c, (2 * j + 1) * channels + c
+            top = max(max(upper[left], upper[right]), max(lower[left], lower[right]))
+            if upper[left] == top:
+                above[left] = g[j * channels + c]
+            elif upper[right] == top:
+                above[right] = g[j * channels + c]
+            elif lower[left] == top:
+                below[left] = g[j * channels + c]
+            else:
+                below[right] = g[j * channels + c]
+
+
+@njit(**OPTIONS)
+def _slopes(row: Any, s: Any, g: Any, center: Any, dx: Any, by_scale: Any, by_shift: Any) -> None:
+    """Fill a row of gradients before the activation, and add it to the sums for scale and shift."""
+    for i in range(len(row)):
+        dx[i] = g[i] * (s[i] * (ONE - s[i]))
+    for i in range(len(row)):  # on its own: over more arrays the compiler gives up on vectors
+        by_scale[i] += dx[i] * (row[i] - center[i])
+        by_shift[i] += dx[i]
+
+
+@njit(**OPTIONS)
+def slopes(
+    x: Any,
+    center: Any,
+    scale: Any,
+    shift: Any,
+    channels: int,
+    pool: int,
+    g: Any,
+    dx: Any,
+    d_scale: Any,
+    d_shift: Any,
+) -> None:
+    """Fill dx with the gradient before the activation, and that of scale and shift, [channels] of float64.
+
+    g is the gradient of what `activate` (pool 0) or `activate_and_pool` (1 mean, 2 largest) returned.
+    """
+    length = x.shape[2]
+    upper, lower = np.empty(length, x.dtype), np.empty(length, x.dtype)
+    above, below = np.zeros(length, x.dtype), np.zeros(length, x.dtype)
+    by_scale, by_shift = np.empty(length, x.dtype), np.empty(length, x.dtype)
+    all_scale, all_shift = np.zeros(length), np.zeros(length)
+    for n in range(x.shape[0]):
+        by_scale[:], by_shift[:] = 0, 0
+        for h in range(g.shape[1]):
+            if pool == 0:
+                _activate(x[n, h], center, scale, shift, upper)
+                _slopes(x[n, h], upper, g[n, h], center, dx[n, h], by_scale, by_shift)
+                continue
+            _activate(x[n, 2 * h], center, scale, shift, upper)
+            _activate(x[n, 2 * h + 1], center, scale, shift, lower)
+            if pool == 1:
+                _spread(g[n, h], channels, above)
+            else:
+                _choose(upper, lower, g[n, h], channels, above, below)
+            _slopes(x[n, 2 * h], upper, above, center, dx[n, 2 * h], by_scale, by_shift)
+            lower_g = above if pool == 1 else below
+            _slopes(x[n, 2 * h + 1], lower, lower_g, center, dx[n, 2 * h + 1], by_scale, by_shift)
+        if pool and x.shape[1] % 2:
+            dx[n, x.shape[1] - 1, :] = 0
+        for i in range(length):
+            all_scale[i] += by_scale[i]
+            all_shift[i] += by_shift[i]
+    for c in range(channels):
+        d_scale[c] = _over_columns(all_scale, channels, c)
+        d_shift[c] = _over_columns(all_shift, channels, c)
+
+
+@njit(**OPTIONS)
+def through_moments(x: Any, center: Any, scale: Any, by_square: Any, by_mean: Any, dx: Any) -> None:
+    """Turn dx, the gradient before the activation, into that of x, which also moves its own moments."""
+    for n in range(x.shape[0]):
+        for h in range(x.shape[1]):
+            row, to = x[n, h], dx[n, h]
+            for i in range(x.shape[2]):
+                to[i] = scale[i] * to[i] + (by_square[i] * (row[i] - center[i]) + by_mean[i])
+
+
+@njit(**OPTIONS)
+def patches(x: Any, kernel: int, columns: Any) -> None:
+    """Fill columns [channels * kernel**2 + 1, batch, h', w'] with what each kernel element sees of
+    x [batch, channels, height, width], and a last row of ones."""
+    for c in range(x.shape[1]):
+        for i in range(kernel):
+            for j in range(kernel):
+                row = columns[(c * kernel + i) * kernel + j]
+                for n in range(row.shape[0]):
+                    for h in range(row.shape[1]):
+                        for w in range(row.shape[2]):
+                            row[n, h, w] = x[n, c, h + i, w + j]
+    columns[-1] = 1

@@ -3,6 +3,8 @@
 Activations are float [batch, K * channels, *spatial]; every parameter has its trials first.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,9 +22,12 @@ class PackedConv2d(nn.Module):
     shared by all trials; returns float [batch, K * out, height', width'], channels last in memory.
     """
 
-    def __init__(self, trials: int, inputs: int, outputs: int, kernel: int, padding: int = 0) -> None:
+    def __init__(
+        self, trials: int, inputs: int, outputs: int, kernel: int, padding: int = 0, *, fused: bool = False
+    ) -> None:
         super().__init__()
         self.padding = padding
+        self.patches = _fused_patches() if fused else patches
         self.weight = nn.Parameter(torch.empty(trials, outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.empty(trials, outputs))
 
@@ -41,10 +46,17 @@ class PackedConv2d(nn.Module):
         is the weight of a constant input, since a sum of its gradient rounds differently in wider packs.
         """
         kernel = self.weight.shape[-1]
-        columns = patches(x, kernel, self.padding)  # [in * kernel * kernel + 1, batch, height', width']
+        columns = self.patches(x, kernel, self.padding)  # [in * kernel * kernel + 1, batch, height', width']
         matrix = torch.cat([self.weight.flatten(2), self.bias.unsqueeze(2)], dim=2).flatten(0, 1)
         y = columns.flatten(1).t() @ matrix.t()
         return y.view(*columns.shape[1:], -1).permute(0, 3, 1, 2)
+
+
+def _fused_patches() -> Callable[[Tensor, int, int], Tensor]:
+    """Return `patches` by one loop, which needs Numba."""
+    from bnstudy.fused import patches
+
+    return patches
 
 
 def patches(x: Tensor, kernel: int, padding: int) -> Tensor:

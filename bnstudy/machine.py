@@ -1,6 +1,7 @@
 """The machine under a training: which devices there are, and how a process is set up for one."""
 
 import ctypes
+import importlib.util
 import os
 import platform
 import resource
@@ -30,6 +31,11 @@ def devices(asked: str) -> list[str]:
     raise BnstudyError(
         f"No device {asked!r}: {found}. Use --device cpu, or see `bnstudy doctor` for what is missing."
     )
+
+
+def fuses(device: str) -> bool:
+    """Return whether our own loops run here: on a CPU, with Numba installed."""
+    return device == "cpu" and importlib.util.find_spec("numba") is not None
 
 
 def prepare(device: str) -> None:

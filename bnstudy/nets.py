@@ -1,7 +1,7 @@
 """From recipes to a packed network with its initial values."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,12 @@ class LeNet(nn.Module):
     and three linear layers, each but the last followed by the recipe's normalization and a sigmoid.
     """
 
-    def __init__(self, recipe: Recipe, trials: int) -> None:
+    def __init__(self, recipe: Recipe, trials: int, *, fused: bool = False) -> None:
         super().__init__()
         self.trials = trials
+        self.activated = _fused() if fused else _activated
         side = ((28 + 2 * recipe.padding - 4) // 2 - 4) // 2
-        self.conv1 = PackedConv2d(trials, 1, 6, 5, recipe.padding)
+        self.conv1 = PackedConv2d(trials, 1, 6, 5, recipe.padding, fused=fused)
         self.conv1_norm = norms.build(recipe, trials * 6)
         self.conv2 = PackedConv2d(trials, 6, 16, 5)
         self.conv2_norm = norms.build(recipe, trials * 16)
@@ -37,21 +38,37 @@ class LeNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [batch, K, 10] of pixels [batch, 1, 28, 28] shared by the trials, or
         [batch, K, 28, 28], each trial its own."""
-        x = F.avg_pool2d(sigmoid(self.conv1_norm(self.conv1(x))), 2)
-        x = F.avg_pool2d(sigmoid(self.conv2_norm(self.conv2(x))), 2)
-        x = sigmoid(self.fc1_norm(self.fc1(x.flatten(1))))
-        x = sigmoid(self.fc2_norm(self.fc2(x)))
+        x = self.activated(self.conv1_norm, self.conv1(x), pool="avg")
+        x = self.activated(self.conv2_norm, self.conv2(x), pool="avg")
+        x = self.activated(self.fc1_norm, self.fc1(x.flatten(1)))
+        x = self.activated(self.fc2_norm, self.fc2(x))
         logits: Tensor = self.fc3(x)
         return logits.view(-1, self.trials, CLASSES)
 
 
-def build(recipes: Sequence[Recipe], trial_seeds: Sequence[int]) -> LeNet:
-    """Return the packed network of trials that differ in nothing that shapes it, initialized."""
+def _activated(norm: nn.Module, x: Tensor, pool: str | None = None) -> Tensor:
+    """Return what follows a layer: normalization, sigmoid and pooling."""
+    x = sigmoid(norm(x))
+    return F.avg_pool2d(x, 2) if pool else x
+
+
+def _fused() -> Callable[..., Tensor]:
+    """Return the same as one operation, which needs Numba."""
+    from bnstudy.fused import sigmoid_of
+
+    return sigmoid_of
+
+
+def build(recipes: Sequence[Recipe], trial_seeds: Sequence[int], *, fused: bool = False) -> LeNet:
+    """Return the packed network of trials that differ in nothing that shapes it, initialized.
+
+    `fused` takes our own loops where there are any for the recipe; they run on a CPU only.
+    """
     if len(recipes) != len(trial_seeds):
         raise ValueError(
             f"seeds must have the same length as recipes: {len(recipes)}, not {len(trial_seeds)}"
         )
-    net = LeNet(recipes[0], len(recipes)).to(DTYPES[recipes[0].precision])
+    net = LeNet(recipes[0], len(recipes), fused=fused).to(DTYPES[recipes[0].precision])
     initialize(net, trial_seeds)
     return net
 

@@ -65,6 +65,19 @@ class Affine(nn.Module):
         """Return float of the shape and dtype of x."""
         return (over_channels(self.weight, x.shape) * x + over_channels(self.bias, x.shape)).to(x.dtype)
 
+    uses_batch = False
+
+    def known(self) -> tuple[Tensor, Tensor]:
+        """Return mean 0 and variance 1, [channels]: there is nothing to normalize with."""
+        return torch.zeros_like(self.weight), torch.ones_like(self.weight)
+
+    def note(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Ignore a batch's moments."""
+
+    def coefficients(self, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scale and shift themselves, [channels]."""
+        return weight, bias
+
 
 class BatchNorm(nn.Module):
     """Batch normalization by the framework's own kernels (Ioffe & Szegedy 2015, algorithms 1 and 2).
@@ -78,7 +91,7 @@ class BatchNorm(nn.Module):
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
-        self.eps, self.momentum = eps, momentum
+        self.eps, self.momentum, self.unbiased = eps, momentum, True
         self.statistics: Statistics = "running"
         self.pooled: PooledMoments | None = None
         self.weight = nn.Parameter(torch.ones(channels))
@@ -90,12 +103,37 @@ class BatchNorm(nn.Module):
         """Return float of the shape and dtype of x."""
         if self.training:
             return self.train_batch(x)
-        if self.statistics == "running":
+        if not self.uses_batch:
             return self.normalize(x, self.running_mean, self.running_var)
         mean, var = moments(x)
-        if self.statistics == "pooling" and self.pooled is not None:
-            self.pooled.add(mean, var, x.numel() // x.shape[1])
+        self.note(mean, var, x.numel() // x.shape[1])
         return self.normalize(x, mean, var)
+
+    @property
+    def uses_batch(self) -> bool:
+        """Whether the next batch is normalized with its own moments."""
+        return self.training or self.statistics != "running"
+
+    def known(self) -> tuple[Tensor, Tensor]:
+        """Return the mean and variance, [channels], to normalize with otherwise."""
+        return self.running_mean, self.running_var
+
+    def note(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Take in the moments, [channels], of a batch of `count` values a channel."""
+        if self.training:
+            var = var * (count / (count - 1)) if self.unbiased else var
+            self.running_mean.mul_(1 - self.momentum).add_(mean, alpha=self.momentum)
+            self.running_var.mul_(1 - self.momentum).add_(var, alpha=self.momentum)
+        elif self.statistics == "pooling" and self.pooled is not None:
+            self.pooled.add(mean, var, count)
+
+    def coefficients(self, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scale and shift, [channels], of y = scale * (x - mean) + shift, differentiable.
+
+        The mean in that formula counts as a constant: what moving it does to y is in the shift.
+        """
+        scale = weight / (var + self.eps).sqrt()
+        return scale, bias - scale * (mean - mean.detach())
 
     def train_batch(self, x: Tensor) -> Tensor:
         """Normalize with the batch's moments and update the running averages."""
@@ -131,15 +169,8 @@ class ScratchBatchNorm(BatchNorm):
     def train_batch(self, x: Tensor) -> Tensor:
         """Normalize with the batch's moments and update the running averages."""
         mean, var = moments(x)
-        self.update(mean.detach(), var.detach(), x.numel() // x.shape[1])
+        self.note(mean.detach(), var.detach(), x.numel() // x.shape[1])
         return self.normalize(x, mean, var)
-
-    def update(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Move the running averages by `momentum` towards moments of `count` values a channel."""
-        if self.unbiased:
-            var = var * (count / (count - 1))
-        self.running_mean.mul_(1 - self.momentum).add_(mean, alpha=self.momentum)
-        self.running_var.mul_(1 - self.momentum).add_(var, alpha=self.momentum)
 
     def normalize(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         """Return weight * (x - mean) / sqrt(var + eps) + bias, with moments [channels]."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnstudy.design import Ablation, Trial
+from bnstudy.design import Ablation, Factor, Trial
 from bnstudy.outcome import Outcome
 from bnstudy.recipe import Recipe
 
@@ -41,10 +41,13 @@ def plan(ablation: Ablation) -> tuple[Pack, ...]:
     """Return all packs of a design, recorded or not, in the order of its trials.
 
     Where a factor may differ inside a pack, the arms of one seed train together and share their images;
-    else the seeds of one arm do, each with its own. A group is cut in declared order, so that a seed or
-    level that is added at the end moves no earlier pack.
+    else, and where the profile leaves one level of it, the seeds of one arm do, each with its own. A group
+    is cut in declared order, so that a seed or level that is added at the end moves no earlier pack.
     """
-    shares_images = any(set(factor.varies) <= set(PER_TRIAL) for factor in ablation.factors)
+    shares_images = any(
+        set(factor.varies) <= set(PER_TRIAL) and not _cut_to_one(ablation, factor)
+        for factor in ablation.factors
+    )
     groups: dict[tuple[Recipe, int | None], list[Trial]] = {}
     for trial in ablation.trials:
         recipe = trial.arm.recipe
@@ -55,6 +58,11 @@ def plan(ablation: Ablation) -> tuple[Pack, ...]:
         for (recipe, _), trials in groups.items()
         for chunk in _chunks(trials, min(LARGEST, max(2, IMAGES_PER_STEP // recipe.batch_size)))
     )
+
+
+def _cut_to_one(ablation: Ablation, factor: Factor) -> bool:
+    """Return whether a profile leaves one level of several: nothing is left for a seed's arms to share."""
+    return len(factor.levels) == 1 < len(ablation.whole.factor(factor.name).levels)
 
 
 def images_of(pack: Pack) -> int:

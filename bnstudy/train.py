@@ -36,17 +36,19 @@ def train_pack(
     *,
     shares_images: bool,
     device: str = "cpu",
+    fused: bool = False,
     report: Report = lambda images: None,
 ) -> list[Outcome]:
     """Return the outcome of each trial, recipe k trained from seed k on `device`, where `images` are.
 
     The recipes may differ in their learning rate alone; with `shares_images` the seeds are all the same
-    and one batch serves every trial. A trial's numbers depend neither on its mates nor on its place.
+    and one batch serves every trial; `fused` is `nets.build`'s. A trial's numbers depend neither on its mates
+    nor on its place.
     """
     recipe = recipes[0]
     with _flushing_denormals(recipe.flush_denormals):
         parts = _split(recipe, seeds, images, shares_images, device)
-        net = nets.build(recipes, seeds).to(device)
+        net = nets.build(recipes, seeds, fused=fused).to(device)
         rates = torch.tensor([r.lr for r in recipes], dtype=nets.DTYPES[recipe.precision], device=device)
         history = History(diverged=[None] * len(recipes))
         for epoch in range(recipe.epochs):

@@ -26,6 +26,7 @@ def run_pack(job: Job, report: Report) -> Result:
     trained = _train(job.pack, images, job.device, _throttled(report))
     facts = {
         **machine.facts(job.device),
+        "kernels": "fused" if machine.fuses(job.device) else "framework",
         "data_sha256": images.sha256,
         "wall_seconds": round(time.perf_counter() - start, 3),
         "peak_memory_bytes": machine.peak_memory_bytes(job.device),
@@ -44,7 +45,13 @@ def _train(pack: Pack, images: data.ImageSet, device: str, report: Report) -> Se
     seeds = [trial.seed for trial in pack.slots]
     try:
         outcomes = train_pack(
-            recipes, seeds, images, shares_images=pack.shares_images, device=device, report=report
+            recipes,
+            seeds,
+            images,
+            shares_images=pack.shares_images,
+            device=device,
+            fused=machine.fuses(device),
+            report=report,
         )
         return outcomes[: len(pack.trials)]
     except (RuntimeError, MemoryError) as error:

@@ -14,11 +14,11 @@ ABLATIONS = PACKAGE.parent / "ablations"
 if not ABLATIONS.is_dir():
     ABLATIONS = PACKAGE / "ablations"
 
-WORDS = {"recipe", "outcome", "design", "packs", "checks", "claims", "seeds", "errors", "paths", "words"}
+WORDS = {"recipe", "outcome", "design", "factors", "levels", "packs", "checks", "claims", "claim_check", "effects", "seeds", "errors", "paths", "words"}
 MACHINE = {"data", "sums", "norms", "kernels", "fused", "layers", "nets", "evaluate", "train", "machine", "work", "quirks"}
 BOOKS = {"ledger", "provenance", "registry", "schedule", "executors"}
-JUDGEMENT = {"stats", "verdicts", "figures", "style", "report", "sidecar"}
-DOOR = {"cli", "__main__", "study", "views", "lookup", "progress", "doctor", "bench", "textbook"}
+JUDGEMENT = {"stats", "ratios", "orders", "workable", "placebo", "parties", "evidence", "weighing", "phrases", "sentences", "certify", "verdicts", "figures", "style", "report", "sidecar"}
+DOOR = {"cli", "options", "record_commands", "sampling", "verify", "certificate", "__main__", "study", "views", "lookup", "progress", "doctor", "bench", "textbook"}
 
 LAYERS = {"words": WORDS, "machine": MACHINE, "books": BOOKS, "judgement": JUDGEMENT, "door": DOOR}
 BELOW = {

@@ -1,10 +1,11 @@
 """Packs follow from the whole design: what is recorded, or added at the end, regroups nothing."""
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from bnstudy.design import Ablation, Factor, Level, across
+from bnstudy.design import Ablation, Factor, Level, Profile, across
 from bnstudy.packs import LARGEST, Pack, images_of, missing, plan, shape
 from bnstudy.recipe import Recipe
 
@@ -71,6 +72,16 @@ def test_the_plan_is_golden() -> None:
         for norm in ("bn", "affine")
         for seeds in ((0, 1, 2, 3), (4, 5))
     ]
+
+
+def test_a_profile_that_leaves_one_rate_packs_the_seeds_of_an_arm() -> None:
+    """The arms of a seed would train alone, each beside a discarded copy of itself."""
+    whole = dataclasses.replace(by_rate(), quick=Profile(levels={"lr": ("1",)}))
+    packs = plan(whole.at("quick"))
+    assert [names(pack) for pack in packs] == [
+        [(f"norm={norm},lr=1", seed) for seed in (0, 1, 2)] for norm in ("bn", "affine")
+    ]
+    assert not packs[0].shares_images and plan(whole.at("paper"))[0].shares_images
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,12 @@ Bits = dict[str, Tensor]
 Trained = Callable[..., tuple[list[Outcome], list[Bits]]]
 
 
-@pytest.fixture(autouse=True)
-def _as_a_worker() -> None:
+@pytest.fixture(autouse=True, params=[True, False], ids=["fused", "framework"])
+def _as_a_worker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's settings, and every network on the one or the other way."""
     machine.prepare("cpu")
+    build = nets.build
+    monkeypatch.setattr(nets, "build", lambda *args, **_: build(*args, fused=request.param))
 
 
 @pytest.fixture
@@ -43,8 +46,8 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     """
     built: list[nets.LeNet] = []
 
-    def build(recipes: Sequence[Recipe], seeds: Sequence[int]) -> nn.Module:
-        net = original(recipes, seeds)
+    def build(recipes: Sequence[Recipe], seeds: Sequence[int], **options: Any) -> nn.Module:
+        net = original(recipes, seeds, **options)
         assert isinstance(net, nets.LeNet)
         built.append(net)
         return net
