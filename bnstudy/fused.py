@@ -5,6 +5,7 @@ each channel into scale and shift. The passes over the activations are `bnstudy.
 through the formula by autograd, so that a new one needs no kernel and no derivative of its own.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,9 +72,10 @@ class _Sigmoid(torch.autograd.Function):
         ctx.columns = tuple(np.tile(values.detach().numpy(), width) for values in (mean, scale, shift))
         ctx.rows, ctx.pool, ctx.shape = rows, pool, x.shape
         shape = (len(rows), rows.shape[1] // 2, width // 2 * channels) if pool else rows.shape
-        y = np.empty(shape, rows.dtype)
+        y = _empty(shape, rows)
         if pool:
-            kernels.activate_and_pool(rows, *ctx.columns, channels, pool == 2, y)
+            fill = kernels.activate_and_average if pool == 1 else kernels.activate_and_choose
+            fill(rows, *ctx.columns, channels, y)
         else:
             kernels.activate(rows, *ctx.columns, y)
         return _planes(y, x)
@@ -81,7 +83,7 @@ class _Sigmoid(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None, None]:
         channels, rows, columns = ctx.shape[1], ctx.rows, ctx.columns
-        dx, sums = np.empty_like(rows), np.empty((2, channels))
+        dx, sums = _empty(rows.shape, rows), np.empty((2, channels))
         kernels.slopes(rows, *columns, channels, ctx.pool, _rows(gradient), dx, *sums)
         if ctx.formula is None:
             return _planes(dx, gradient), None, None, None, None
@@ -124,6 +126,11 @@ def _moments(rows: NDArray[Any], norm: ScaleAndShift, x: Tensor) -> tuple[Tensor
     mean, var = torch.from_numpy(both).to(x.dtype)
     norm.note(mean, var, x.numel() // x.shape[1])
     return mean, var
+
+
+def _empty(shape: Sequence[int], like: NDArray[Any]) -> NDArray[Any]:
+    """Return new memory at a multiple of 64 bytes, where whole vectors are read a quarter faster."""
+    return torch.empty(shape, dtype=torch.from_numpy(like[:0]).dtype).numpy()
 
 
 def _rows(x: Tensor) -> NDArray[Any]:

@@ -11,6 +11,7 @@ stand beside it. Sums over a batch run in the type of x within an image and in f
 
 from typing import Any
 
+import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -19,32 +20,35 @@ from numba.extending import intrinsic, overload
 # One rounding for a * b + c, wherever the compiler puts it: no other license to change results.
 OPTIONS: dict[str, Any] = {"cache": True, "fastmath": {"contract"}, "error_model": "numpy", "nogil": True}
 
-ZERO, QUARTER, HALF, ONE = (np.float32(v) for v in (0, 0.25, 0.5, 1))
+# Above 8 comparisons of which array may overlap which, the compiler would give up on vectors.
+llvmlite.binding.set_option("bnstudy", "--runtime-memory-check-threshold=100")
+
+QUARTER, ONE = np.float32(0.25), np.float32(1)
 LOG2_E = np.float32(1.44269504088896341)
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
-# exp(r) = 1 + r + r**2 * P(r) on |r| <= ln(2) / 2, Cephes' minimax polynomial for float32 (Moshier 1992).
-P0, P1, P2, P3, P4, P5 = (
-    np.float32(v)
-    for v in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
-)
-LIMIT = np.float32(88.0)
-"""exp of more overflows float32; one over one plus it is below the smallest normal number, 1.2e-38."""
+# exp(r) = 1 + r + r**2 * (P0 + P1 * r + ...) within 1.05e-7 of itself for |r| <= ln(2) / 2: the best
+# polynomial of degree 5 with its first two terms kept, by linear programming.
+P0, P1, P2, P3 = (np.float32(v) for v in (0.49999231495, 0.16667114650, 0.04189015681, 0.00831252016))
+LEAST, MOST = np.float32(-87), np.float32(89)
+"""exp of more than 88.4 counts as infinite, so that the sigmoid of what is far below zero is zero."""
+WHOLE = np.float32(1.5 * 2**23)
+"""A number between 0 and 2**22 added to this leaves its nearest whole number in the last bits."""
 
 
 @intrinsic
 def _power_of_two(_context: Any, n: Any) -> Any:
-    """Return 2**n as float32 for an integer-valued float32 n in [-126, 127]: its exponent's bits."""
+    """Return 2**n as float32, for n in [-126, 128] held in the last bits of a float32; 2**128 is infinite."""
 
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
         word = ir.IntType(32)
-        exponent = builder.add(builder.fptosi(arguments[0], word), ir.Constant(word, 127))
-        return builder.bitcast(builder.shl(exponent, ir.Constant(word, 23)), ir.FloatType())
+        exponent = builder.shl(builder.bitcast(arguments[0], word), ir.Constant(word, 23))
+        return builder.bitcast(builder.add(exponent, ir.Constant(word, 127 << 23)), ir.FloatType())
 
     return types.float32(types.float32), generate
 
 
 def sigmoid(x: Any) -> Any:
-    """Return 1 / (1 + exp(-x)): within 2 units in the last place of float32; NaN stays NaN."""
+    """Return 1 / (1 + exp(-x)): within 3 units in the last place of float32; NaN stays NaN."""
     raise NotImplementedError  # compiled code only, by type
 
 
@@ -54,12 +58,14 @@ def _sigmoid(x: Any) -> Any:
         return 1.0 / (1.0 + np.exp(-x))
 
     def single(x: Any) -> Any:
-        z = LIMIT if -x > LIMIT else (-LIMIT if -x < -LIMIT else -x)  # comparisons that let NaN through
-        n = np.floor(z * LOG2_E + HALF)
+        z = MOST if -x > MOST else -x  # comparisons that let NaN through, each one instruction
+        z = LEAST if z < LEAST else z
+        shifted = z * LOG2_E + WHOLE
+        n = shifted - WHOLE
         r = z - n * LN2_HIGH - n * LN2_LOW
-        p = ((((P0 * r + P1) * r + P2) * r + P3) * r + P4) * r + P5
-        s = ONE / (ONE + (p * r * r + r + ONE) * _power_of_two(n))  # type: ignore[call-arg]
-        return ZERO if -x > LIMIT else s
+        p = ((P3 * r + P2) * r + P1) * r + P0
+        e = ((p * r + ONE) * r + ONE) * _power_of_two(shifted)  # type: ignore[call-arg]
+        return ONE / (ONE + e)
 
     return double if x == types.float64 else single
 
@@ -130,20 +136,50 @@ def activate(x: Any, center: Any, scale: Any, shift: Any, y: Any) -> None:
 
 
 @njit(**OPTIONS)
-def activate_and_pool(
-    x: Any, center: Any, scale: Any, shift: Any, channels: int, largest: bool, y: Any
-) -> None:
-    """Fill y [batch, height // 2, width // 2 * channels] with means, or the largest, of 2 x 2 activations."""
+def activate_and_average(x: Any, center: Any, scale: Any, shift: Any, channels: int, y: Any) -> None:
+    """Fill y [batch, height // 2, width // 2 * channels] with the means of 2 x 2 activations."""
+    sums = np.empty(x.shape[2], x.dtype)
+    for n in range(x.shape[0]):
+        for h in range(y.shape[1]):
+            upper, lower, to = x[n, 2 * h], x[n, 2 * h + 1], y[n, h]
+            for i in range(len(sums)):
+                a = sigmoid((upper[i] - center[i]) * scale[i] + shift[i])
+                sums[i] = a + sigmoid((lower[i] - center[i]) * scale[i] + shift[i])
+            for j in range(len(to) // channels):
+                left, right, part = (
+                    sums[2 * j * channels :],
+                    sums[(2 * j + 1) * channels :],
+                    to[j * channels :],
+                )
+                for c in range(channels):
+                    part[c] = QUARTER * (left[c] + right[c])
+
+
+@njit(**OPTIONS)
+def activate_and_choose(x: Any, center: Any, scale: Any, shift: Any, channels: int, y: Any) -> None:
+    """Fill y [batch, height // 2, width // 2 * channels] with the largest of 2 x 2 activations."""
     upper, lower = np.empty(x.shape[2], x.dtype), np.empty(x.shape[2], x.dtype)
     for n in range(x.shape[0]):
         for h in range(y.shape[1]):
             _activate(x[n, 2 * h], center, scale, shift, upper)
             _activate(x[n, 2 * h + 1], center, scale, shift, lower)
-            for j in range(y.shape[2] // channels):
-                left, right, to = 2 * j * channels, (2 * j + 1) * channels, y[n, h, j * channels :]
+            for i in range(len(upper)):
+                lower[i] = _larger(upper[i], lower[i])
+            to = y[n, h]
+            for j in range(len(to) // channels):
+                left, right, part = (
+                    lower[2 * j * channels :],
+                    lower[(2 * j + 1) * channels :],
+                    to[j * channels :],
+                )
                 for c in range(channels):
-                    a, b, d, e = upper[left + c], upper[right + c], lower[left + c], lower[right + c]
-                    to[c] = max(max(a, b), max(d, e)) if largest else QUARTER * ((a + b) + (d + e))
+                    part[c] = _larger(left[c], right[c])
+
+
+@njit(inline="always", **OPTIONS)
+def _larger(a: Any, b: Any) -> Any:
+    """Return the larger of two numbers, and NaN if one is."""
+    return a if a >= b or a != a else b
 
 
 @njit(**OPTIONS)
@@ -163,7 +199,7 @@ def _choose(upper: Any, lower: Any, g: Any, channels: int, above: Any, below: An
     for j in range(len(g) // channels):
         for c in range(channels):
             left, right = 2 * j * channels + c, (2 * j + 1) * channels + c
-            top = max(max(upper[left], upper[right]), max(lower[left], lower[right]))
+            top = _larger(_larger(upper[left], upper[right]), _larger(lower[left], lower[right]))
             if upper[left] == top:
                 above[left] = g[j * channels + c]
             elif upper[right] == top:
@@ -175,13 +211,32 @@ def _choose(upper: Any, lower: Any, g: Any, channels: int, above: Any, below: An
 
 
 @njit(**OPTIONS)
-def _slopes(row: Any, s: Any, g: Any, center: Any, dx: Any, by_scale: Any, by_shift: Any) -> None:
+def _slopes(
+    row: Any, g: Any, center: Any, scale: Any, shift: Any, dx: Any, by_scale: Any, by_shift: Any
+) -> None:
     """Fill a row of gradients before the activation, and add it to the sums for scale and shift."""
     for i in range(len(row)):
-        dx[i] = g[i] * (s[i] * (ONE - s[i]))
-    for i in range(len(row)):  # on its own: over more arrays the compiler gives up on vectors
-        by_scale[i] += dx[i] * (row[i] - center[i])
-        by_shift[i] += dx[i]
+        s = sigmoid((row[i] - center[i]) * scale[i] + shift[i])
+        slope = g[i] * (s * (ONE - s))
+        dx[i] = slope
+        by_scale[i] += slope * (row[i] - center[i])
+        by_shift[i] += slope
+
+
+@njit(**OPTIONS)
+def _slopes_of_two(
+    x: Any, h: int, g: Any, center: Any, scale: Any, shift: Any, dx: Any, by_scale: Any, by_shift: Any
+) -> None:
+    """Do the same for the two rows that have one gradient: half the loads and stores of the sums."""
+    upper, lower, above, below = x[h], x[h + 1], dx[h], dx[h + 1]
+    for i in range(len(g)):
+        a, b = upper[i] - center[i], lower[i] - center[i]
+        s, t = sigmoid(a * scale[i] + shift[i]), sigmoid(b * scale[i] + shift[i])
+        s, t = g[i] * (s * (ONE - s)), g[i] * (t * (ONE - t))
+        above[i] = s
+        below[i] = t
+        by_scale[i] += s * a + t * b
+        by_shift[i] += s + t
 
 
 @njit(**OPTIONS)
@@ -199,37 +254,53 @@ def slopes(
 ) -> None:
     """Fill dx with the gradient before the activation, and that of scale and shift, [channels] of float64.
 
-    g is the gradient of what `activate` (pool 0) or `activate_and_pool` (1 mean, 2 largest) returned.
+    g is the gradient of what `activate` (pool 0), `activate_and_average` (1) or `activate_and_choose` (2)
+    filled.
     """
     length = x.shape[2]
-    upper, lower = np.empty(length, x.dtype), np.empty(length, x.dtype)
-    above, below = np.zeros(length, x.dtype), np.zeros(length, x.dtype)
     by_scale, by_shift = np.empty(length, x.dtype), np.empty(length, x.dtype)
     all_scale, all_shift = np.zeros(length), np.zeros(length)
+    rows = np.zeros((4, length), x.dtype)
     for n in range(x.shape[0]):
         by_scale[:], by_shift[:] = 0, 0
-        for h in range(g.shape[1]):
-            if pool == 0:
-                _activate(x[n, h], center, scale, shift, upper)
-                _slopes(x[n, h], upper, g[n, h], center, dx[n, h], by_scale, by_shift)
-                continue
-            _activate(x[n, 2 * h], center, scale, shift, upper)
-            _activate(x[n, 2 * h + 1], center, scale, shift, lower)
-            if pool == 1:
-                _spread(g[n, h], channels, above)
-            else:
-                _choose(upper, lower, g[n, h], channels, above, below)
-            _slopes(x[n, 2 * h], upper, above, center, dx[n, 2 * h], by_scale, by_shift)
-            lower_g = above if pool == 1 else below
-            _slopes(x[n, 2 * h + 1], lower, lower_g, center, dx[n, 2 * h + 1], by_scale, by_shift)
-        if pool and x.shape[1] % 2:
-            dx[n, x.shape[1] - 1, :] = 0
+        _slopes_of_image(x[n], g[n], center, scale, shift, channels, pool, rows, dx[n], by_scale, by_shift)
         for i in range(length):
             all_scale[i] += by_scale[i]
             all_shift[i] += by_shift[i]
     for c in range(channels):
         d_scale[c] = _over_columns(all_scale, channels, c)
         d_shift[c] = _over_columns(all_shift, channels, c)
+
+
+@njit(**OPTIONS)
+def _slopes_of_image(
+    x: Any,
+    g: Any,
+    center: Any,
+    scale: Any,
+    shift: Any,
+    channels: int,
+    pool: int,
+    rows: Any,
+    dx: Any,
+    by_scale: Any,
+    by_shift: Any,
+) -> None:
+    above, below, upper, lower = rows[0], rows[1], rows[2], rows[3]
+    for h in range(g.shape[0]):
+        if pool == 0:
+            _slopes(x[h], g[h], center, scale, shift, dx[h], by_scale, by_shift)
+        elif pool == 1:
+            _spread(g[h], channels, above)
+            _slopes_of_two(x, 2 * h, above, center, scale, shift, dx, by_scale, by_shift)
+        else:
+            _activate(x[2 * h], center, scale, shift, upper)
+            _activate(x[2 * h + 1], center, scale, shift, lower)
+            _choose(upper, lower, g[h], channels, above, below)
+            _slopes(x[2 * h], above, center, scale, shift, dx[2 * h], by_scale, by_shift)
+            _slopes(x[2 * h + 1], below, center, scale, shift, dx[2 * h + 1], by_scale, by_shift)
+    if pool and len(x) % 2:
+        dx[len(x) - 1, :] = 0
 
 
 @njit(**OPTIONS)
