@@ -1,0 +1,44 @@
+"""The faster convolution is the framework's, and so are its gradients."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from bnstudy import convolution
+
+
+def drawn(*shape: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("inputs", "kernel"), [(6, 5), (3, 3), (1, 4)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_values_and_gradients_are_the_framework_s(
+    dtype: torch.dtype, inputs: int, kernel: int, biased: bool
+) -> None:
+    trials = 3
+    x = drawn(5, trials * inputs, 11, 9, dtype=dtype, seed=1)
+    weight = drawn(trials, 16, inputs, kernel, kernel, dtype=dtype, seed=2)
+    bias = drawn(trials * 16, dtype=dtype, seed=3) if biased else None
+    leaves = [x, weight, *([bias] if bias is not None else [])]
+    wanted = F.conv2d(x, weight.flatten(0, 1), bias, groups=trials)
+    found = convolution.convolve(x, weight, bias)
+    slope = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64).to(
+        dtype
+    )
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-11
+    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+    for mine, theirs in zip(
+        torch.autograd.grad(found, leaves, slope), torch.autograd.grad(wanted, leaves, slope), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
+
+
+def test_only_its_own_shape_fits() -> None:
+    assert convolution.fits(torch.empty(2, 16, 6, 5, 5), 1, 0)
+    for shape in ((2, 15, 6, 5, 5), (2, 16, 7, 5, 5)):
+        assert not convolution.fits(torch.empty(shape), 1, 0)
+    assert not convolution.fits(torch.empty(2, 16, 6, 5, 5), 2, 0)
+    assert not convolution.fits(torch.empty(2, 16, 6, 5, 5), 1, 1)
