@@ -7,9 +7,8 @@ Rolnick 2022 threshold accuracy likewise).
 """
 
 from bnstudy.claims import Claim, at_best, equal_within, largest_workable, ratio_at_least
-from bnstudy.design import Ablation, Factor, Level, Profile, across
-
-RATES = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
+from bnstudy.design import QUICK, SMOKE, Ablation, Factor, Level, across
+from bnstudy.levels import AFFINE, BN
 
 ablation = Ablation(
     question="How large can the learning rate get with and without batch normalization?",
@@ -18,17 +17,17 @@ ablation = Ablation(
         Factor(
             "network",
             # The published comparison also changes padding and parameters; this control changes neither.
-            control=Level("affine", label="without BN (affine only)", norm="affine"),
+            control=AFFINE,
             treatments=(
-                Level("bn", label="with BN", norm="batch_norm"),
-                Level("plain", label="LeNet", norm="none"),
-                Level("padded", label="LeNet, padded", norm="none", padding=2),
+                BN,
+                Level("plain", "LeNet", norm="none"),
+                Level("padded", "LeNet, padded", norm="none", padding=2),
             ),
             varies=("norm", "padding"),
         ),
-        across("lr", *RATES),
+        across("lr", 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000),
     ),
-    seeds=range(5),
+    seeds=range(5),  # all in one cell of the grid, five bound the ratio to a step either way
     claims=(
         # 5: more than one step of the grid, which is a factor of about 3.
         Claim(
@@ -48,21 +47,9 @@ ablation = Ablation(
             effect=equal_within(0.05),
         ),
     ),
-    quick=Profile(
-        seeds=3,
-        levels={"network": ("affine", "bn"), "lr": ("0.1", "1", "3", "10", "30", "100", "1000")},
-        base={"epochs": 4},
-    ),
-    smoke=Profile(
-        seeds=2,
-        levels={"network": ("affine", "bn"), "lr": ("0.1", "1", "10", "100")},
-        base={
-            "data": "sample",
-            "train_images": 1600,
-            "validation_images": 400,
-            "batch_size": 32,
-            "epochs": 3,
-        },
+    quick=QUICK.but(levels={"network": ("affine", "bn"), "lr": ("0.1", "1", "3", "10", "30", "100", "1000")}),
+    smoke=SMOKE.but(
+        levels={"network": ("affine", "bn"), "lr": ("0.1", "1", "10", "100")}, batch_size=32, epochs=3
     ),
     figure="learning rates",
 )

@@ -13,136 +13,63 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import product
 
+from bnstudy import kinds
+from bnstudy.effects import (
+    Effect,
+    at_least,
+    at_most,
+    best_among,
+    contains,
+    equal_within,
+    exact,
+    false_alarms,
+    ranked,
+    ratio_at_least,
+    ratio_at_most,
+    share_at_least,
+    share_at_most,
+    spread_at_least,
+    spread_at_most,
+    spread_ratio_at_least,
+    spread_ratio_at_most,
+)
 from bnstudy.errors import BnstudyError
+
+__all__ = [
+    "Claim",
+    "Contrast",
+    "Effect",
+    "Levels",
+    "Measure",
+    "Pairs",
+    "at_best",
+    "at_least",
+    "at_most",
+    "best_among",
+    "contains",
+    "equal_within",
+    "exact",
+    "false_alarms",
+    "interaction",
+    "largest_workable",
+    "ranked",
+    "ratio_at_least",
+    "ratio_at_most",
+    "share_at_least",
+    "share_at_most",
+    "spread_at_least",
+    "spread_at_most",
+    "spread_ratio_at_least",
+    "spread_ratio_at_most",
+    "success",
+    "weighted",
+]
 
 Pairs = tuple[tuple[str, str], ...]
 Levels = Mapping[str, str] | Pairs
 """Levels of some factors: {"norm": "bn", "lr": "1"}."""
 Contrast = tuple[tuple[float, Pairs], ...]
 """Weights and the levels that each belongs to; they add up to 0."""
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What a claim says of treatment minus control (`kind` "difference"), treatment over control ("ratio"),
-    one standard deviation ("spread"), two ("spread ratio"), one difference as a share of another ("share"),
-    the order of means ("order"), numbers recorded elsewhere ("recorded"), rounding ("exact") or the judge
-    itself ("false alarms").
-
-    `rule` is `at least`, `at most`, `equal within`, `best among`, `ranked`, `contains`, `exact` or `within
-    bounds`; `margin` is in units of the outcome (accuracies in [0, 1]: 0.003 is 0.3 points), or a factor for
-    ratios.
-    """
-
-    rule: str
-    margin: float = 0.0
-    kind: str = "difference"
-    levels: tuple[str, ...] = ()
-    """Of the claim's factor: those among which the best lies, or all in their order."""
-    recorded: tuple[tuple[str, float], ...] = ()
-    """Numbers of single runs by level of the claim's factor; the level is empty for an arm alone."""
-
-    def __post_init__(self) -> None:
-        """Raise `BnstudyError` for a margin with which the rule could not decide."""
-        for value in (self.margin, *dict(self.recorded).values()):
-            if not math.isfinite(value):
-                raise BnstudyError(f"A claim's margin must be a finite number, not {value!r}.")
-        if self.rule == "equal within" and self.margin <= 0:
-            raise BnstudyError(f"equal_within needs a margin above 0, not {self.margin!r}.")
-        if self.kind in ("ratio", "spread ratio") and self.margin <= 0:
-            raise BnstudyError(f"A ratio's margin must be above 0, not {self.margin!r}.")
-        if self.kind in ("spread", "exact", "false alarms") and self.margin < 0:
-            raise BnstudyError(f"The bound of a claim on its {self.kind} cannot be {self.margin!r}.")
-        if (self.kind == "order" and not self.levels) or (self.kind == "recorded" and not self.recorded):
-            raise BnstudyError(f"A claim with the rule {self.rule!r} needs at least one level or number.")
-
-
-def at_least(margin: float) -> Effect:
-    """Treatment minus control is at least `margin`; so is the mean of an arm alone, or a contrast."""
-    return Effect("at least", margin)
-
-
-def at_most(margin: float) -> Effect:
-    """Treatment minus control is at most `margin`; so is the mean of an arm alone, or a contrast."""
-    return Effect("at most", margin)
-
-
-def equal_within(margin: float) -> Effect:
-    """Treatment and control differ by less than `margin` either way (two one-sided tests)."""
-    return Effect("equal within", margin)
-
-
-def ratio_at_least(factor: float) -> Effect:
-    """Treatment over control is at least `factor`: largest workable rates, or means (20 seeds)."""
-    return Effect("at least", factor, "ratio")
-
-
-def ratio_at_most(factor: float) -> Effect:
-    """Treatment over control is at most `factor`: largest workable rates, or means (20 seeds)."""
-    return Effect("at most", factor, "ratio")
-
-
-def spread_at_least(spread: float) -> Effect:
-    """The standard deviation over seeds of an arm alone is at least `spread` (20 seeds)."""
-    return Effect("at least", spread, "spread")
-
-
-def spread_at_most(spread: float) -> Effect:
-    """The standard deviation over seeds of an arm alone is at most `spread` (20 seeds)."""
-    return Effect("at most", spread, "spread")
-
-
-def spread_ratio_at_least(factor: float) -> Effect:
-    """The standard deviation of treatment (or outcome) over that of control (or `against`) (20 seeds)."""
-    return Effect("at least", factor, "spread ratio")
-
-
-def spread_ratio_at_most(factor: float) -> Effect:
-    """As `spread_ratio_at_least`, the other way."""
-    return Effect("at most", factor, "spread ratio")
-
-
-def share_at_least(share: float) -> Effect:
-    """Treatment minus control is at least this share of a whole, which has to be above 0: of `of` minus
-    control, or of treatment minus control by the outcome `against`."""
-    return Effect("at least", share, "share")
-
-
-def share_at_most(share: float) -> Effect:
-    """As `share_at_least`, the other way."""
-    return Effect("at most", share, "share")
-
-
-def best_among(*levels: str) -> Effect:
-    """The level of `factor` with the highest mean is one of these."""
-    return Effect("best among", kind="order", levels=levels)
-
-
-def ranked(*levels: str) -> Effect:
-    """The means of these levels of `factor` descend in this order."""
-    return Effect("ranked", kind="order", levels=levels)
-
-
-def contains(recorded: float | Mapping[str, float], rounding: float = 0.0) -> Effect:
-    """Each number recorded for a level of `factor` (or the one of an arm alone) is typical of its recipe: it
-    lies inside a prediction interval for one new run, 95% for all of them together.
-
-    `rounding` is how far a number may be from what was measured: 0.0005 where three digits were printed.
-    """
-    numbers = recorded if isinstance(recorded, Mapping) else {"": recorded}
-    return Effect("contains", rounding, "recorded", recorded=tuple(numbers.items()))
-
-
-def exact(bound: float) -> Effect:
-    """In every trial, treatment and control (lists: each entry) differ by no more than `bound`; of an arm
-    alone, the outcome is no further from 0."""
-    return Effect("exact", bound, "exact")
-
-
-def false_alarms(margin: float) -> Effect:
-    """The judge decides wrongly as often as stated: over sign flips of the differences of two arms that are
-    the same, and of such arms of which one is shifted by `margin`."""
-    return Effect("within bounds", margin, "false alarms")
 
 
 def weighted(factor: str, weights: Mapping[str, float]) -> Contrast:
@@ -217,7 +144,8 @@ class Claim:
     refs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raise `BnstudyError` for fields that make no statement together."""
+        """Raise `BnstudyError` for fields of another kind, or that make no statement together."""
+        _check_kinds(self)
         for name in ("treatment", "control", "of", "at"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
@@ -240,6 +168,11 @@ class Claim:
         if self.factor is not None or self.treatment is not None or self.control is not None:
             return "sides"
         return "outcomes" if self.against is not None else "alone"
+
+    @property
+    def recorded_levels(self) -> tuple[str, ...]:
+        """The levels of the claim's factor for which numbers were recorded."""
+        return tuple(level for level, _ in self.effect.recorded)
 
     @property
     def fixed(self) -> dict[str, str]:
@@ -269,6 +202,18 @@ _GIVE = {
 }
 
 
+def _check_kinds(claim: Claim) -> None:
+    """Raise for fields that hold something else than what they are for."""
+    kinds.kind("Claim", "text", claim.text, str)
+    owner = f"The claim {claim.text!r}"
+    kinds.kind(owner, "effect", claim.effect, Effect)
+    kinds.kind(owner, "factor", claim.factor, str, type(None))
+    kinds.kind(owner, "outcome", claim.outcome, str, Measure)
+    kinds.kind(owner, "against", claim.against, str, Measure, type(None))
+    kinds.levels(owner, "at", claim.at)
+    kinds.several(owner, "refs", claim.refs, str)
+
+
 def _check(claim: Claim) -> None:
     """Raise for fields that make no statement together; whether names exist is the design's to check."""
     kind, form, summary = claim.effect.kind, claim.form, claim.measure.summary
@@ -284,6 +229,8 @@ def _check(claim: Claim) -> None:
         wrong = "compares shares of seeds that succeed; success(...) is for one arm, named by at={...}"
     elif summary is not None and (kind == "exact" or claim.against is not None):
         wrong = "needs plain names of outcomes"
+    elif claim.effect.rule == "ranked" and len(claim.effect.levels) < 2:
+        wrong = "ranks at least two levels, and names fewer"
     else:
         wrong = _wrong_sides(claim) or _wrong_contrast(claim) or _wrong_share(claim)
     if wrong:
@@ -318,6 +265,8 @@ def _wrong_share(claim: Claim) -> str:
         return "is about a share of a whole: give of=... (a level) or against=... (an outcome)"
     if claim.of is not None and claim.effect.kind != "share":
         return "has of=..., which goes with share_at_least(...) and share_at_most(...)"
-    if claim.effect.kind == "recorded" and (claim.form == "alone") != (dict(claim.effect.recorded).keys() == {""}):
+    if claim.effect.kind == "recorded" and (claim.form == "alone") != (
+        dict(claim.effect.recorded).keys() == {""}
+    ):
         return 'needs factor="..." with one recorded number for each of its levels, or one number alone'
     return ""

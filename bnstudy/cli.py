@@ -1,21 +1,42 @@
 """The door: parses commands, wires the parts together, prints. Results go to standard output, all else to
 standard error; heavy libraries are imported by the commands that use them."""
 
-import json
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from bnstudy import __version__, registry, study
-from bnstudy.design import PROFILES, Ablation
+from bnstudy import __version__, record_commands, registry, study
+from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
+from bnstudy.options import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    MISTAKE,
+    QUICK,
+    RESULTS,
+    DataDir,
+    Device,
+    Every,
+    Extra,
+    Json,
+    Name,
+    Names,
+    Profile,
+    Results,
+    Seeds,
+    Workers,
+    choose,
+    displayed,
+    out,
+    out_json,
+    place_of,
+    say,
+)
 from bnstudy.words import counted
-
-DONE, MISTAKE, FAILED, INTERRUPTED = 0, 1, 3, 130
 
 app = typer.Typer(
     help="The batch-normalization exercises of Dive into Deep Learning, answered by ablations.",
@@ -24,30 +45,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Names = Annotated[
-    list[str] | None, typer.Argument(help="Ablations; `bnstudy list` shows all.", show_default=False)
-]
-Name = Annotated[str, typer.Argument(help="An ablation; `bnstudy list` shows all.", show_default=False)]
-Profile = Annotated[str, typer.Option(help=f"How much of an ablation: {', '.join(PROFILES)}.")]
-Results = Annotated[Path, typer.Option(help="Folder of ledgers and figures.")]
-DataDir = Annotated[
-    Path | None, typer.Option(help="Folder with the four Fashion-MNIST files.", show_default=False)
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Workers = Annotated[
-    int | None, typer.Option(help="Processes; default one a core or GPU.", min=1, show_default=False)
-]
-Seeds = Annotated[
-    int | None, typer.Option(help="Seeds; default the profile's number.", min=1, show_default=False)
-]
-Extra = Annotated[
-    Path | None, typer.Option("--ablations", help="A further folder of ablations.", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-Every = Annotated[bool, typer.Option("--all", help="Every ablation.")]
-
-RESULTS, QUICK = study.RESULTS, study.PROFILE
 
 
 def main() -> None:
@@ -65,21 +62,6 @@ def main() -> None:
         sys.exit(DONE)
 
 
-def say(text: str) -> None:
-    """Tell the user something that is not the result."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def out(text: str) -> None:
-    """Print the result."""
-    print(text, flush=True)
-
-
-def out_json(value: Any) -> None:
-    """Print the result for machines."""
-    out(json.dumps(value, indent=1, default=str, allow_nan=False))
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         out(__version__)
@@ -95,26 +77,6 @@ def _options(
     pass
 
 
-def _chosen(
-    names: Sequence[str] | None, every: bool, profile: str, seeds: int | None, extra: Path | None
-) -> list[Ablation]:
-    """Return the ablations asked for, each as the profile runs it; a broken file is named and passed over."""
-    if names and every:
-        raise BnstudyError("Name ablations or say --all, not both.")
-    if not names and not every:
-        raise BnstudyError("Which ablation? Name one (`bnstudy list` shows all), or say --all.")
-    found = registry.find(extra)
-    wanted = list(dict.fromkeys(names or found.ablations))
-    for name, error in found.broken.items():
-        if name not in wanted:
-            say(f"{name} is passed over: {error}")
-    return [found.get(name).at(profile, seeds) for name in wanted]
-
-
-def _place(results: Path, profile: str) -> study.Place:
-    return study.Place(results, profile, say)
-
-
 @app.command("list")
 def list_(
     profile: Profile = QUICK, results: Results = RESULTS, ablations: Extra = None, as_json: Json = False
@@ -123,7 +85,7 @@ def list_(
     from bnstudy import views
 
     found = registry.find(ablations)
-    place = _place(results, profile)
+    place = place_of(results, profile)
     rows = [views.listing(ablation.at(profile), place) for ablation in found.ablations.values()]
     if as_json:
         out_json({"ablations": rows, "broken": {name: str(error) for name, error in found.broken.items()}})
@@ -146,9 +108,21 @@ def plan(
     """Arms and their resolved differences, trials, packs, what is missing and why, estimated time."""
     from bnstudy import views
 
-    [ablation] = _chosen([name], False, profile, seeds, ablations)
-    planned = views.planned(ablation, _place(results, profile), workers or study.cores())
+    [ablation] = choose([name], False, profile, seeds, ablations)
+    planned = views.planned(ablation, place_of(results, profile), workers or study.cores())
     out_json(planned) if as_json else out(views.plan_text(planned))
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Its name, such as my-question.")],
+    ablations: Annotated[Path, typer.Option(help="The folder to write it into.")] = Path("ablations"),
+) -> None:
+    """A new ablation file to begin with, which runs as it is, and what to type next."""
+    from bnstudy import skeleton
+
+    out(f"{skeleton.write(name, ablations)} is yours to edit. It runs as it is:")
+    out("\n".join(skeleton.commands(name, ablations)))
 
 
 @app.command()
@@ -165,11 +139,11 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run what is missing, judge, draw. Ctrl-C stops cleanly; the same command goes on."""
-    chosen = _chosen(names, every, profile, seeds, ablations)
-    place = _place(results, profile)
+    chosen = choose(names, every, profile, seeds, ablations)
+    place = place_of(results, profile)
     machinery = study.Machinery(device, workers, data_dir)
     try:
-        tallies = study.run(chosen, place, machinery, _shown)
+        tallies = study.run(chosen, place, machinery, displayed)
     except KeyboardInterrupt:
         for ablation in chosen:
             left = sum(len(trials) for _, trials in study.missing(ablation, place.ledger(ablation.name)))
@@ -185,14 +159,6 @@ def run(
             "The same command tries again."
         )
     raise typer.Exit(FAILED if failed else DONE)
-
-
-def _shown(name: str) -> AbstractContextManager[Any]:
-    from rich.console import Console
-
-    from bnstudy import progress
-
-    return progress.shown(Console(stderr=True), name)
 
 
 def _conclude(chosen: Sequence[Ablation], place: study.Place, as_json: bool) -> None:
@@ -220,8 +186,8 @@ def judge(
     """Verdicts on what is recorded."""
     from bnstudy import views
 
-    place = _place(results, profile)
-    chosen = _chosen(names, not names, profile, seeds, ablations)
+    place = place_of(results, profile)
+    chosen = choose(names, not names, profile, seeds, ablations)
     shown = [views.judgement(study.judge(ablation, place), place) for ablation in chosen]
     out_json(shown) if as_json else out("\n\n".join(views.judgement_text(x, power=True) for x in shown))
 
@@ -236,9 +202,9 @@ def figures(
     as_json: Json = False,
 ) -> None:
     """Figures from the ledgers, without training."""
-    place = _place(results, profile)
+    place = place_of(results, profile)
     written: list[str] = []
-    for ablation in _chosen(names, not names, profile, seeds, ablations):
+    for ablation in choose(names, not names, profile, seeds, ablations):
         judged = study.judge(ablation, place)
         if not judged.finished.empty or names:
             written += map(str, study.draw(judged, place))
@@ -263,8 +229,8 @@ def status(
     """Done, missing, diverged and failed trials of each ablation, and whether its figure is of them."""
     from bnstudy import views
 
-    place = _place(results, profile)
-    rows = [views.state(ablation, place) for ablation in _chosen(None, True, profile, seeds, ablations)]
+    place = place_of(results, profile)
+    rows = [views.state(ablation, place) for ablation in choose(None, True, profile, seeds, ablations)]
     if as_json:
         out_json(rows)
         return
@@ -308,77 +274,21 @@ def doctor(data_dir: DataDir = None, results: Results = RESULTS, as_json: Json =
 def bench(
     workers: Workers = None,
     epochs: Annotated[int, typer.Option(help="Epochs a trial; more is steadier.", min=1)] = 2,
+    case: Annotated[str, typer.Option(help="The recipe: bn-lenet, own-images, batch-128, ...")] = "bn-lenet",
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Images a second of complete trials here, beside plain loops, and `d2l`'s own where it is installed."""
     from bnstudy import bench as benchmark
 
-    measured = benchmark.measure(workers or study.cores(), epochs, data_dir, say)
+    measured = benchmark.measure(workers or study.cores(), epochs, data_dir, say, case)
     out_json(measured) if as_json else out(benchmark.text(measured))
 
 
-@app.command()
-def export(
-    name: Name,
-    profile: Profile = QUICK,
-    results: Results = RESULTS,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="A .csv or .parquet file; default: csv on standard output."),
-    ] = None,
-    ablations: Extra = None,
-) -> None:
-    """A tidy table of what is recorded, one row a trial."""
-    from bnstudy import lookup
-
-    [ablation] = _chosen([name], False, profile, None, ablations)
-    frame = lookup.recorded(ablation.name, _place(results, profile))
-    if output is None:
-        out(lookup.csv(frame).rstrip("\n"))
-    else:
-        lookup.write_table(frame, output)
-        say(f"{counted(len(frame), 'trial')} in {output}")
-
-
-@app.command()
-def show(
-    trial: Annotated[str, typer.Argument(help="A trial's id, or the beginning of one.")],
-    profile: Profile = QUICK,
-    results: Results = RESULTS,
-    rerun: Annotated[bool, typer.Option("--rerun", help="Train it again and compare.")] = False,
-    data_dir: DataDir = None,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """One record in full, with the command that reruns it."""
-    from bnstudy import lookup
-
-    place = _place(results, profile)
-    record = lookup.find(trial, place)
-    if rerun:
-        came = lookup.rerun(record, data_dir, device, say)
-        out_json(came) if as_json else out(lookup.rerun_text(came))
-        return
-    shown = json.loads(record.line())
-    out_json(shown) if as_json else out(lookup.record_text(shown))
-    say(f"Train it again: bnstudy show {record.trial}{place.options} --rerun")
-
-
-@app.command()
-def compare(
-    a: Annotated[str, typer.Argument(help="A trial's id, or an arm: lr-sweep:network=bn,lr=1.")],
-    b: Annotated[str, typer.Argument(help="The other one.")],
-    profile: Profile = QUICK,
-    results: Results = RESULTS,
-    ablations: Extra = None,
-    as_json: Json = False,
-) -> None:
-    """Two trials or arms: their resolved difference, their numbers and their curves."""
-    from bnstudy import lookup
-
-    compared = lookup.compared(a, b, _place(results, profile), ablations)
-    out_json(compared) if as_json else out(lookup.compare_text(compared))
+app.command()(record_commands.export)
+app.command()(record_commands.show)
+app.command()(record_commands.compare)
+app.command()(record_commands.verify)
 
 
 if __name__ == "__main__":

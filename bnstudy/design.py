@@ -1,97 +1,67 @@
-"""Factors, levels, arms and trials: from one ablation to its trials in one fixed order."""
+"""Ablations, profiles, arms and trials: from one ablation to its trials in one fixed order."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
+from bnstudy import kinds
+from bnstudy.claim_check import check_claim
 from bnstudy.claims import Claim
 from bnstudy.errors import BnstudyError, unknown
-from bnstudy.outcome import NUMBERS, Outcome
-from bnstudy.recipe import BN_LENET, FIELDS, Recipe, digest, level_name
+from bnstudy.factors import Also, Factor, Level, across, agree, changes
+from bnstudy.recipe import BN_LENET, Recipe, digest
 
-ROLES = ("scientific", "nuisance")
+__all__ = [
+    "PROFILES",
+    "QUICK",
+    "SMOKE",
+    "Ablation",
+    "Also",
+    "Arm",
+    "Factor",
+    "Level",
+    "Profile",
+    "Trial",
+    "across",
+    "trial_id",
+]
+
 PROFILES = ("smoke", "quick", "paper")
-RESERVED = ("ablation", "trial", "seed", "fingerprint", *(f.name for f in fields(Outcome)))
-"""Columns of every table of records; factors are columns too."""
-
-
-@dataclass(frozen=True, init=False)
-class Level:
-    """One value of a factor: a name and the recipe fields that it changes."""
-
-    name: str
-    label: str
-    changes: tuple[tuple[str, Any], ...]
-
-    def __init__(self, name: str, label: str = "", **changes: Any) -> None:
-        """`label` is what figures print; it defaults to the name."""
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "label", label or name)
-        object.__setattr__(self, "changes", tuple(changes.items()))
-
-
-@dataclass(frozen=True, init=False)
-class Factor:
-    """What varies. `varies` names the recipe fields that its levels may change, and no others may differ
-    between arms that differ in this factor alone (the confound guard); by default the field of its name.
-    """
-
-    name: str
-    role: str
-    levels: tuple[Level, ...]
-    control: Level
-    varies: tuple[str, ...]
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        control: Level | None = None,
-        treatments: Sequence[Level] = (),
-        levels: Sequence[Level] = (),
-        role: str = "scientific",
-        varies: Sequence[str] = (),
-    ) -> None:
-        """Give `control` and `treatments`, or `levels`, whose first is then the control."""
-        every = tuple(levels) or ((control,) if control else ()) + tuple(treatments)
-        _check_factor(name, every, role, tuple(varies))
-        if control is not None and control not in every:
-            raise BnstudyError(f"The control {control.name!r} of factor {name!r} is none of its levels.")
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "role", role)
-        object.__setattr__(self, "levels", every)
-        object.__setattr__(self, "control", control or every[0])
-        object.__setattr__(self, "varies", tuple(varies) or (name,))
-
-    def level(self, name: str) -> Level:
-        """Return the level of that name, or raise an error with the nearest one."""
-        for level in self.levels:
-            if level.name == name:
-                return level
-        raise unknown(f"level of factor {self.name!r}", name, [level.name for level in self.levels])
-
-    def only(self, names: Sequence[str]) -> "Factor":
-        """Return the factor with some of its levels, in the order of declaration."""
-        kept = [self.level(name) for name in names]
-        levels = [level for level in self.levels if level in kept]
-        control = self.control if self.control in kept else None
-        return Factor(self.name, control=control, levels=levels, role=self.role, varies=self.varies)
-
-
-def across(name: str, *values: Any, role: str = "nuisance") -> Factor:
-    """Return a factor with one level for each value of a recipe field; `across("lr", 0.1, 1)`."""
-    return Factor(name, levels=[Level(level_name(v), **{name: v}) for v in values], role=role)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """How much of an ablation to run: the number of seeds, some levels of factors, changes to the base."""
+    """How much of an ablation to run: the number of seeds, some levels of factors, changes to the base.
+
+    A level wins over the base; `caps` win over both: no arm has more than that of a recipe field.
+    """
 
     seeds: int | None = None
     levels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     base: Mapping[str, Any] = field(default_factory=dict)
+    caps: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise `BnstudyError` for fields that no recipe has."""
+        kinds.recipe_fields("Profile", {**self.base, **self.caps})
+
+    def but(
+        self,
+        *,
+        seeds: int | None = None,
+        levels: Mapping[str, Sequence[str]] | None = None,
+        caps: Mapping[str, int] | None = None,
+        **base: Any,
+    ) -> "Profile":
+        """Return the profile with other seeds, levels or caps, and more fields of the base changed."""
+        return Profile(
+            seeds=seeds or self.seeds,
+            levels=self.levels if levels is None else levels,
+            base={**self.base, **base},
+            caps=self.caps if caps is None else caps,
+        )
 
 
 QUICK = Profile(seeds=3, base={"epochs": 4})
@@ -136,7 +106,8 @@ def trial_id(recipe: Recipe, seed: int) -> str:
 class Ablation:
     """One question: factors over a base recipe, seeds, and claims written down before the runs.
 
-    The first claim is primary. `figure` names a picture of `bnstudy.figures`.
+    The first claim is primary. `figure` names a picture of `bnstudy.figures`, or is a function that takes a
+    `bnstudy.drawing.Drawing` and returns a matplotlib `Figure`.
     """
 
     question: str
@@ -147,13 +118,16 @@ class Ablation:
     base: Recipe = BN_LENET
     quick: Profile = QUICK
     smoke: Profile = SMOKE
-    figure: str = "arms"
+    figure: str | Callable[..., Any] = "arms"
     name: str = ""
+    caps: Mapping[str, int] = field(default_factory=dict)
+    """What no arm has more of, where a profile says so."""
     declared: "Ablation | None" = field(default=None, repr=False, compare=False)
     """The whole design, where this is the part of it that a profile runs."""
 
     def __post_init__(self) -> None:
         """Raise `BnstudyError` for a design that cannot answer its question."""
+        _check_kinds(self)
         _check_ablation(self)
 
     @property
@@ -174,7 +148,7 @@ class Ablation:
         factors = tuple(f.only(chosen.levels.get(f.name, [v.name for v in f.levels])) for f in self.factors)
         base = self.base.replace(**chosen.base)
         first = tuple(self.seeds)[:count]
-        return replace(self, factors=factors, seeds=first, base=base, declared=self.whole)
+        return replace(self, factors=factors, seeds=first, base=base, caps=chosen.caps, declared=self.whole)
 
     def factor(self, name: str) -> Factor:
         """Return the factor of that name, or raise an error with the nearest one."""
@@ -185,40 +159,76 @@ class Ablation:
 
     @cached_property
     def arms(self) -> tuple[Arm, ...]:
-        """Every combination of levels, the last factor moving fastest."""
+        """Every combination of levels, the last factor moving fastest; a nested factor where it exists."""
+        return _arms(self.factors, self.base, tuple(self.caps.items()))
+
+    @property
+    def control(self) -> Arm:
+        """The arm that has the control of every factor."""
+        return self.having({f.name: f.control.name for f in self.factors}, strict=False)[0]
+
+    def having(self, levels: Mapping[str, str], *, strict: bool = True) -> tuple[Arm, ...]:
+        """Return the arms with these levels; if not `strict`, also those that have no level of the factor."""
         return tuple(
-            Arm(tuple((f.name, level.name) for f, level in zip(self.factors, chosen, strict=True)), recipe)
-            for chosen, recipe in self._resolved()
+            arm
+            for arm in self.arms
+            if all(dict(arm.levels).get(f, None if strict else v) == v for f, v in levels.items())
         )
 
-    def _resolved(self) -> Iterator[tuple[tuple[Level, ...], Recipe]]:
-        for chosen in itertools.product(*(factor.levels for factor in self.factors)):
-            changes = {name: value for level in chosen for name, value in level.changes}
-            yield chosen, self.base.replace(**changes)
+    def seeds_of(self, arm: Arm) -> Sequence[int]:
+        """Return the seeds of an arm: all, or the first so many that one of its levels asks for."""
+        wanted = [self.factor(name).level(level).seeds for name, level in arm.levels]
+        return self.seeds[: min((n for n in wanted if n is not None), default=None)]
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
         """All arms of the first seed, then of the second: what is complete first can be judged first."""
-        return tuple(Trial(arm, seed) for seed in self.seeds for arm in self.arms)
-
-
-def _check_factor(name: str, levels: tuple[Level, ...], role: str, varies: tuple[str, ...]) -> None:
-    if role not in ROLES:
-        raise unknown("factor role", role, ROLES)
-    if name in RESERVED:
-        raise BnstudyError(
-            f"A factor cannot be named {name!r}: tables have a column of that name. Rename it."
+        return tuple(
+            Trial(arm, seed) for seed in self.seeds for arm in self.arms if seed in self.seeds_of(arm)
         )
-    if not levels:
-        raise BnstudyError(f"Factor {name!r} has no levels; give `control` and `treatments`, or `levels`.")
-    for field_name in varies or (name,):
-        if field_name not in FIELDS:
-            hint = "" if varies else f" (name the fields that its levels change: varies=(...) in {name!r})"
-            raise BnstudyError(f"{unknown('recipe field', field_name, FIELDS)}{hint}")
-    names = [level.name for level in levels]
-    twice = [n for n in names if names.count(n) > 1]
-    if twice:
-        raise BnstudyError(f"Factor {name!r} has two levels named {twice[0]!r}; give each its own name.")
+
+
+@lru_cache(maxsize=256)
+def _arms(factors: tuple[Factor, ...], base: Recipe, caps: tuple[tuple[str, int], ...]) -> tuple[Arm, ...]:
+    """Return the arms of a design, checked for confounds; once, although an ablation is copied for its name
+    and for each profile: with twenty of them `bnstudy list` takes half as long."""
+    arms = tuple(
+        Arm(tuple((f.name, level.name) for f, level in chosen), _recipe(base, [v for _, v in chosen], caps))
+        for chosen in _combinations(factors, ())
+    )
+    _check_confounds(factors, arms)
+    return arms
+
+
+def _recipe(base: Recipe, levels: Sequence[Level], caps: tuple[tuple[str, int], ...]) -> Recipe:
+    changed = changes(levels)
+    capped = {name: min(cap, changed.get(name, getattr(base, name))) for name, cap in caps}
+    return base.replace(**changed | capped)
+
+
+def _combinations(
+    factors: Sequence[Factor], chosen: tuple[tuple[Factor, Level], ...]
+) -> Iterator[tuple[tuple[Factor, Level], ...]]:
+    """Yield every combination of levels of the factors that exist beside those chosen before them."""
+    if not factors:
+        yield chosen
+    elif not factors[0].exists({factor.name: level.name for factor, level in chosen}):
+        yield from _combinations(factors[1:], chosen)
+    else:
+        for level in factors[0].levels:
+            yield from _combinations(factors[1:], (*chosen, (factors[0], level)))
+
+
+def _check_kinds(ablation: Ablation) -> None:
+    """Raise for fields of another kind; lists become tuples."""
+    single = {"question": str, "source": str, "base": Recipe, "quick": Profile, "smoke": Profile}
+    for name, wanted in single.items():
+        kinds.kind("Ablation", name, getattr(ablation, name), wanted)
+    for name, wanted in {"factors": Factor, "claims": Claim, "seeds": int}.items():
+        values = kinds.several("Ablation", name, getattr(ablation, name), wanted)
+        if name != "seeds":
+            object.__setattr__(ablation, name, values)
+    kinds.figure(ablation.figure)
 
 
 def _check_ablation(ablation: Ablation) -> None:
@@ -227,31 +237,57 @@ def _check_ablation(ablation: Ablation) -> None:
     if not ablation.seeds or len(set(ablation.seeds)) < len(ablation.seeds):
         raise BnstudyError("An ablation needs at least one seed, and each only once.")
     _check_overlap(ablation.factors)
-    _check_confounds(ablation)
+    if ablation.declared is None:
+        _check_nesting(ablation.factors)
+    _ = ablation.arms  # checked for confounds as they are made
     for claim in ablation.claims:
-        _check_claim(ablation.whole, claim)
+        check_claim(ablation.whole, claim)
 
 
 def _check_overlap(factors: tuple[Factor, ...]) -> None:
     for a, b in itertools.combinations(factors, 2):
-        shared = set(a.varies) & set(b.varies)
+        shared = [name for name in sorted(set(a.varies) & set(b.varies)) if not agree(a, b, name)]
         if a.name == b.name or shared:
-            what = f"vary {sorted(shared)[0]!r}" if shared else f"are named {a.name!r}"
+            what = f"vary {shared[0]!r}" if shared else f"are named {a.name!r}"
             raise BnstudyError(f"Two factors {what}; a recipe field belongs to one factor.")
 
 
-def _check_confounds(ablation: Ablation) -> None:
+def _check_nesting(factors: tuple[Factor, ...]) -> None:
+    for place, factor in enumerate(factors):
+        before = {each.name: each for each in factors[:place]}
+        for name, levels in factor.where:
+            if name not in before:
+                raise BnstudyError(
+                    f"Factor {factor.name!r} depends on the level of {name!r}: declare {name!r} before it."
+                )
+            for level in levels:
+                before[name].level(level)
+
+
+def _check_confounds(factors: tuple[Factor, ...], arms: tuple[Arm, ...]) -> None:
     """The confound guard: compare every arm's resolved recipe with the same arm at each factor's control."""
-    arms = {arm.levels: arm for arm in ablation.arms}
-    if len({arm.recipe for arm in ablation.arms}) < len(arms):
-        raise BnstudyError(_same_recipe(ablation.arms))
-    for arm in ablation.arms:
-        for factor in ablation.factors:
-            levels = tuple((f, factor.control.name if f == factor.name else level) for f, level in arm.levels)
-            found = arm.recipe.differences(arms[levels].recipe)
-            undeclared = [name for name in found if name not in factor.varies]
+    if len({arm.recipe for arm in arms}) < len(arms):
+        raise BnstudyError(_same_recipe(arms))
+    by_levels = {arm.levels: arm for arm in arms}
+    for arm in arms:
+        for factor in factors:
+            control = by_levels[_at_control(factors, arm, factor)]
+            changed = {name for name, _ in set(arm.levels) ^ set(control.levels)}
+            declared = {name for f in factors if f.name in changed for name in f.varies}
+            found = arm.recipe.differences(control.recipe) if changed else {}
+            undeclared = [name for name in found if name not in declared]
             if undeclared:
-                raise BnstudyError(_confound(arm, arms[levels], factor, undeclared[0]))
+                raise BnstudyError(_confound(arm, control, factor, undeclared[0]))
+
+
+def _at_control(factors: tuple[Factor, ...], arm: Arm, factor: Factor) -> tuple[tuple[str, str], ...]:
+    """Return the arm's levels with one factor at its control, and without or with what is nested below."""
+    had, chosen = dict(arm.levels), dict[str, str]()
+    for each in factors:
+        if each.exists(chosen):
+            level = each.control.name if each is factor else had.get(each.name, each.control.name)
+            chosen[each.name] = level
+    return tuple(chosen.items())
 
 
 def _confound(arm: Arm, control: Arm, factor: Factor, name: str) -> str:
@@ -266,43 +302,3 @@ def _same_recipe(arms: tuple[Arm, ...]) -> str:
     seen: dict[Recipe, Arm] = {}
     twin = next(arm for arm in arms if seen.setdefault(arm.recipe, arm) is not arm)
     return f"Arms {seen[twin.recipe].name} and {twin.name} have the same recipe: there is nothing to compare."
-
-
-def _check_claim(ablation: Ablation, claim: Claim) -> None:
-    factor, measure = ablation.factor(claim.factor), claim.measure
-    for name in (claim.treatment, claim.control):
-        if name is not None:
-            factor.level(name)
-    if claim.treatment is None and len(factor.levels) != 2:
-        raise BnstudyError(
-            f"The claim {claim.text!r} must name its treatment: factor {factor.name!r} has "
-            f"{len(factor.levels)} levels."
-        )
-    if claim.treatment == (claim.control or factor.control.name):
-        raise BnstudyError(f"The claim {claim.text!r} compares {claim.treatment!r} with itself.")
-    for name, level in claim.at:
-        ablation.factor(name).level(level)
-    if measure.outcome not in NUMBERS:
-        raise unknown("outcome that is one number", measure.outcome, NUMBERS)
-    if measure.over is not None:
-        _check_over(ablation.factor(measure.over), claim)
-
-
-def _check_over(factor: Factor, claim: Claim) -> None:
-    """Raise for a claim that summarizes over a factor that it also fixes, or over rates that are no rates."""
-    if factor.name in (claim.factor, *dict(claim.at)):
-        raise BnstudyError(f"The claim {claim.text!r} both fixes and summarizes over factor {factor.name!r}.")
-    if claim.measure.summary == "largest workable":
-        for level in factor.levels:
-            if not _is_rate(level.name):
-                raise BnstudyError(
-                    f"The claim {claim.text!r} needs numbers above 0 as levels of {factor.name!r}, "
-                    f"not {level.name!r}."
-                )
-
-
-def _is_rate(name: str) -> bool:
-    try:
-        return float(name) > 0
-    except ValueError:
-        return False

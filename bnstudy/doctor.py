@@ -61,6 +61,9 @@ def _processor() -> Iterator[Finding]:
         f"{memory / 1e9:.1f} GB free",
         "" if enough else _fewer_workers(count, memory),
     )
+    if not machine.fuses("cpu"):
+        advice = "Training works, about half as fast: pip install numba."
+        yield Finding("kernels", "note", "Numba is not installed", advice)
     if platform.libc_ver()[0] != "glibc":
         yield Finding("allocator", "note", f"not glibc ({sys.platform})", "Training works, more slowly.")
 
@@ -142,6 +145,7 @@ def alone_or_not() -> bool:
 
     def outcome(rates: tuple[float, ...], slot: int) -> Outcome:
         recipes = [recipe.replace(lr=rate) for rate in rates]
-        return train.train_pack(recipes, [7] * len(rates), images, shares_images=True)[slot]
+        fused = machine.fuses("cpu")
+        return train.train_pack(recipes, [7] * len(rates), images, shares_images=True, fused=fused)[slot]
 
     return outcome((0.5, 3), 0) == outcome((30, 0.1, 1, 0.5, 100), 3)

@@ -6,7 +6,7 @@ through the formula by autograd, so that a new one needs no kernel and no deriva
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ class ScaleAndShift(Protocol):
     def uses_batch(self) -> bool:
         """Whether the next batch is normalized with its own moments."""
 
+    def parts(self, x: Tensor) -> Sequence[Tensor]:
+        """Return the images that are normalized together, in order."""
+
     def known(self) -> tuple[Tensor, Tensor]:
         """Return the mean and variance, [channels], to normalize with otherwise."""
 
@@ -41,12 +44,18 @@ class ScaleAndShift(Protocol):
 def sigmoid_of(norm: nn.Module, x: Tensor, pool: str | None = None) -> Tensor:
     """Return sigmoid(norm(x)), pooled by 2 x 2 means (`avg`) or maxima (`max`).
 
-    x: float [batch, channels, height, width] with channels last in memory, or [batch, channels]. `norm` is
-    a `ScaleAndShift` or the identity.
+    x: float [batch, channels, height, width] with channels last in memory, or [batch, channels]. A `norm`
+    that is a `ScaleAndShift` or the identity takes part; another one goes first, by its own operations.
     """
-    if isinstance(norm, nn.Identity):
-        return _Sigmoid.apply(x, None, None, None, POOLS[pool])  # type: ignore[no-any-return]
-    return _Sigmoid.apply(x, norm.weight, norm.bias, norm, POOLS[pool])  # type: ignore[no-any-return]
+    # One value a channel: the gradient through its mean is 0, and only the norm's own operations make it so.
+    if not hasattr(norm, "coefficients") or x.numel() == x.shape[1]:
+        return _Sigmoid.apply(norm(x), None, None, None, POOLS[pool])  # type: ignore[no-any-return]
+    scale_and_shift = cast(ScaleAndShift, norm)
+    parts = [
+        _Sigmoid.apply(part, norm.weight, norm.bias, scale_and_shift, POOLS[pool])
+        for part in scale_and_shift.parts(x)
+    ]
+    return torch.cat(parts) if parts[1:] else parts[0]
 
 
 def patches(x: Tensor, kernel: int, padding: int) -> Tensor:

@@ -16,28 +16,45 @@ VECTORS = 32
 
 
 class PackedConv2d(nn.Module):
-    """K convolutions: weight [K, out, in, kernel, kernel], bias [K, out].
+    """K convolutions: weight [K, out, in, kernel, kernel], bias [K, out] or none.
 
     Takes float [batch, K * in, height, width] (each trial its own images), or [batch, in, height, width]
     shared by all trials; returns float [batch, K * out, height', width'], channels last in memory.
     """
 
     def __init__(
-        self, trials: int, inputs: int, outputs: int, kernel: int, padding: int = 0, *, fused: bool = False
+        self,
+        trials: int,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        padding: int = 0,
+        *,
+        stride: int = 1,
+        bias: bool = True,
+        fused: bool = False,
     ) -> None:
         super().__init__()
-        self.padding = padding
-        self.patches = _fused_patches() if fused else patches
+        self.padding, self.stride = padding, stride
         self.weight = nn.Parameter(torch.empty(trials, outputs, inputs, kernel, kernel))
-        self.bias = nn.Parameter(torch.empty(trials, outputs))
+        self.bias = nn.Parameter(torch.empty(trials, outputs)) if bias else None
+        self.patches = _fused_patches() if fused else patches
+        self.convolve = _fused_convolution(self.weight, stride, padding) if fused else None
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class for shapes."""
-        if x.shape[1] == self.weight.shape[2]:
-            return self.shared(x)
+        shares = x.shape[1] == self.weight.shape[2]
+        if self.stride == 1 and self.weight.shape[2] == 1:
+            if shares:
+                return self.shared(x)
+            if x.requires_grad:
+                return self.own(x)
         x = x.contiguous(memory_format=torch.channels_last)
-        weight, bias = self.weight.flatten(0, 1), self.bias.flatten()
-        return F.conv2d(x, weight, bias, padding=self.padding, groups=self.weight.shape[0])
+        weight, bias = self.weight.flatten(0, 1), None if self.bias is None else self.bias.flatten()
+        if self.convolve and not shares:
+            return self.convolve(x, self.weight, bias)
+        groups = 1 if shares else self.weight.shape[0]
+        return F.conv2d(x, weight, bias, self.stride, self.padding, groups=groups)
 
     def shared(self, x: Tensor) -> Tensor:
         """Convolve the same images for all trials, as one matrix product over their patches.
@@ -47,9 +64,24 @@ class PackedConv2d(nn.Module):
         """
         kernel = self.weight.shape[-1]
         columns = self.patches(x, kernel, self.padding)  # [in * kernel * kernel + 1, batch, height', width']
-        matrix = torch.cat([self.weight.flatten(2), self.bias.unsqueeze(2)], dim=2).flatten(0, 1)
-        y = columns.flatten(1).t() @ matrix.t()
+        matrix, flat = self.weight.flatten(2), columns.flatten(1)
+        if self.bias is None:
+            flat = flat[:-1]
+        else:
+            matrix = torch.cat([matrix, self.bias.unsqueeze(2)], dim=2)
+        y = flat.t() @ matrix.flatten(0, 1).t()
         return y.view(*columns.shape[1:], -1).permute(0, 3, 1, 2)
+
+    def own(self, x: Tensor) -> Tensor:
+        """Convolve each trial's own images, of one channel, whose gradient is wanted: as products over their
+        patches, since the convolution rounds that gradient differently in packs of 8 and more."""
+        trials, outputs, _, kernel, _ = self.weight.shape
+        size = [side + 2 * self.padding - kernel + 1 for side in x.shape[2:]]
+        columns = F.unfold(x, kernel, padding=self.padding).view(len(x), trials, kernel**2, -1)
+        y = torch.bmm(self.weight.flatten(2), columns.permute(1, 2, 0, 3).flatten(2))
+        y = y.view(trials * outputs, len(x), *size).permute(1, 0, 2, 3)
+        y = y.contiguous(memory_format=torch.channels_last)
+        return y if self.bias is None else y + over_channels(self.bias.flatten(), y.shape)
 
 
 def _fused_patches() -> Callable[[Tensor, int, int], Tensor]:
@@ -57,6 +89,13 @@ def _fused_patches() -> Callable[[Tensor, int, int], Tensor]:
     from bnstudy.fused import patches
 
     return patches
+
+
+def _fused_convolution(weight: Tensor, stride: int, padding: int) -> Callable[..., Tensor] | None:
+    """Return a convolution with a faster gradient of its input, if there is one for this shape."""
+    from bnstudy import convolution
+
+    return convolution.convolve if convolution.fits(weight, stride, padding) else None
 
 
 def patches(x: Tensor, kernel: int, padding: int) -> Tensor:
@@ -76,30 +115,22 @@ def patches(x: Tensor, kernel: int, padding: int) -> Tensor:
     return columns
 
 
-def sigmoid(x: Tensor) -> Tensor:
-    """Return the logistic function of x: float [batch, K * channels, *spatial].
-
-    The framework computes the values that are left after whole vectors in another way, and with the width
-    of the pack it would change which those are: a batch that leaves some is filled up.
-    """
-    if x.numel() % VECTORS == 0:
-        return torch.sigmoid(x)
-    fill = [0, 0] * (x.dim() - 1) + [0, -len(x) % VECTORS]
-    return torch.sigmoid(F.pad(x, fill))[: len(x)]
-
-
 class PackedLinear(nn.Module):
-    """K linear layers: weight [K, out, in], bias [K, out]; float [batch, K * in] to [batch, K * out]."""
+    """K linear layers: weight [K, out, in], bias [K, out] or none; float [batch, K * in] to
+    [batch, K * out]."""
 
-    def __init__(self, trials: int, inputs: int, outputs: int) -> None:
+    def __init__(self, trials: int, inputs: int, outputs: int, *, bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(trials, outputs, inputs))
-        self.bias = nn.Parameter(torch.empty(trials, outputs))
+        self.bias = nn.Parameter(torch.empty(trials, outputs)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class for shapes."""
-        bias = over_channels(self.bias.flatten(), torch.Size([len(x), self.bias.numel()]))
-        y = torch.baddbmm(self.by_trial(bias), self.by_trial(x), self.weight.transpose(1, 2))
+        if self.bias is None:
+            y = torch.bmm(self.by_trial(x), self.weight.transpose(1, 2))
+        else:
+            bias = over_channels(self.bias.flatten(), torch.Size([len(x), self.bias.numel()]))
+            y = torch.baddbmm(self.by_trial(bias), self.by_trial(x), self.weight.transpose(1, 2))
         return y.transpose(0, 1).flatten(1)
 
     def by_trial(self, x: Tensor) -> Tensor:

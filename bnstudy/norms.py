@@ -1,250 +1,158 @@
 """Normalizations, one formula each, over any number of channels; a pack just has more of them.
 
-Everywhere x is float [batch, channels, *spatial], and a channel's moments are over all other axes.
-`momentum` is the weight of the new batch in the running averages (PyTorch's convention).
+Everywhere x is float [batch, K * channels, *spatial], the K trials side by side. The formulas are in the
+modules that this one imports; here they get the numbers of a recipe.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
+from bnstudy.batchnorm import Affine, BatchNorm, ScratchBatchNorm, moments
+from bnstudy.errors import BnstudyError
+from bnstudy.imagewise import Cone, GroupNorm, L2Ball, LayerNorm, RMSNorm
+from bnstudy.lite import MeanOnly, PopulationNorm, RmsOnly, StdOnly
+from bnstudy.noise import KINDS, CalibratedNoise, ShiftingNoise
+from bnstudy.ranks import RankNorm
 from bnstudy.recipe import Recipe
-from bnstudy.sums import over_batch, over_channels
+from bnstudy.running import (
+    TRACKED,
+    PooledMoments,
+    Running,
+    Statistics,
+    pooling_moments,
+    precise_statistics,
+    predict_with,
+    predict_with_tracked,
+    running_norms,
+    tracking,
+)
+from bnstudy.transforms import SparseBatchNorm, YeoJohnson
+from bnstudy.whitening import Whitening
 
-Statistics = Literal["running", "batch", "pooling"]
+__all__ = [
+    "TRACKED",
+    "Affine",
+    "BatchNorm",
+    "CalibratedNoise",
+    "Cone",
+    "GroupNorm",
+    "L2Ball",
+    "LayerNorm",
+    "MeanOnly",
+    "PooledMoments",
+    "PopulationNorm",
+    "RMSNorm",
+    "RankNorm",
+    "RmsOnly",
+    "ScratchBatchNorm",
+    "ShiftingNoise",
+    "SparseBatchNorm",
+    "Statistics",
+    "StdOnly",
+    "Whitening",
+    "YeoJohnson",
+    "batch_norms",
+    "build",
+    "moments",
+    "pooling_moments",
+    "precise_statistics",
+    "predict_with",
+    "predict_with_tracked",
+    "running_norms",
+    "tracking",
+]
 
-VECTOR = 8
-"""Channels that the framework's kernel takes at once. It rounds the gradient of what is left in another
-way, which would depend on the width of the pack, so nothing is left."""
+BY_CHANNEL: dict[str, type[BatchNorm | SparseBatchNorm | YeoJohnson]] = {
+    "batch_norm": BatchNorm,
+    "batch_norm_scratch": ScratchBatchNorm,
+    "mean_only": MeanOnly,
+    "std_only": StdOnly,
+    "rms_only": RmsOnly,
+    "population": PopulationNorm,
+    "sparse_batch_norm": SparseBatchNorm,
+    "yeo_johnson": YeoJohnson,
+}
+BY_IMAGE: dict[str, Callable[..., nn.Module]] = {
+    "layer_norm": LayerNorm,
+    "rms_norm": RMSNorm,
+    "l2_ball": L2Ball,
+    "cone": Cone,
+}
 
 
-def build(recipe: Recipe, channels: int) -> nn.Module:
-    """Return the recipe's normalization over `channels` channels."""
+def build(
+    recipe: Recipe, trials: int, channels: int, *, name: str = "", seeds: Sequence[int] = ()
+) -> nn.Module:
+    """Return the recipe's normalization of x [batch, trials * channels, *spatial], each trial its own.
+
+    `name` and the trials' `seeds` name the streams that noise is drawn from.
+    """
+    norm = _formula(recipe, trials, channels)
+    if isinstance(norm, Running):
+        norm.start(recipe.running_start)
+        norm.ghost_size = recipe.ghost_size
+    elif recipe.ghost_size:
+        raise BnstudyError(
+            f"ghost_size = {recipe.ghost_size} is for normalizations over the batch; norm = {recipe.norm!r} "
+            "is none. Leave ghost_size out."
+        )
+    if not isinstance(norm, nn.Identity):
+        _start(norm, recipe)
+    return norm if recipe.norm_noise == "none" else _noisy(norm, recipe, trials, name, seeds)
+
+
+def _formula(recipe: Recipe, trials: int, channels: int) -> nn.Module:
     if recipe.norm == "none":
         return nn.Identity()
     if recipe.norm == "affine":
-        return Affine(channels)
-    if recipe.norm == "batch_norm":
-        return BatchNorm(channels, eps=recipe.eps, momentum=recipe.momentum)
-    return ScratchBatchNorm(
-        channels, eps=recipe.eps, momentum=recipe.momentum, unbiased=recipe.running_variance == "unbiased"
-    )
+        return Affine(trials * channels)
+    if recipe.norm in BY_IMAGE:
+        return BY_IMAGE[recipe.norm](trials, channels, eps=recipe.eps)
+    if recipe.norm == "group_norm":
+        return GroupNorm(trials, channels, groups=_groups(recipe, channels), eps=recipe.eps)
+    average: dict[str, Any] = {
+        "eps": recipe.eps,
+        "momentum": recipe.momentum,
+        "unbiased": recipe.running_variance == "unbiased",
+    }
+    if recipe.norm == "whitening":
+        groups = _groups(recipe, channels)
+        return Whitening(trials, channels, groups=groups, method=recipe.whitening, **average)
+    if recipe.norm in BY_CHANNEL:
+        return BY_CHANNEL[recipe.norm](trials * channels, **average)
+    return RankNorm(trials * channels, gaussian=recipe.norm == "rank_gaussian", **average)
 
 
-def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance of each channel, both [channels] (Ioffe & Szegedy 2015, algorithm 1).
-
-    Half-precision x is reduced in float32. Raises `ValueError` for one value a channel: no variance.
-    """
-    if x.numel() <= x.shape[1]:
-        raise ValueError(
-            f"batch normalization needs more than one value per channel, got x of {tuple(x.shape)}"
+def _groups(recipe: Recipe, channels: int) -> int:
+    if channels % recipe.groups:
+        raise BnstudyError(
+            f"groups = {recipe.groups} does not divide the {channels} channels that norm = {recipe.norm!r} "
+            "sees there. Choose a number that divides the channels of every layer, such as 1 or 2."
         )
-    x, count = _at_least_float32(x), x.numel() // x.shape[1]
-    mean = over_batch(x) / count
-    return mean, over_batch((x - over_channels(mean, x.shape)).square()) / count
+    return recipe.groups
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+@torch.no_grad()
+def _start(norm: nn.Module, recipe: Recipe) -> None:
+    """Set where scale and shift start, and whether they are trained."""
+    norm.get_parameter("weight").fill_(recipe.gamma).requires_grad_(recipe.train_gamma)
+    norm.get_parameter("bias").requires_grad_(recipe.train_beta)
 
 
-class Affine(nn.Module):
-    """The scale and shift of batch normalization without its normalization: weight * x + bias."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return float of the shape and dtype of x."""
-        return (over_channels(self.weight, x.shape) * x + over_channels(self.bias, x.shape)).to(x.dtype)
-
-    uses_batch = False
-
-    def known(self) -> tuple[Tensor, Tensor]:
-        """Return mean 0 and variance 1, [channels]: there is nothing to normalize with."""
-        return torch.zeros_like(self.weight), torch.ones_like(self.weight)
-
-    def note(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Ignore a batch's moments."""
-
-    def coefficients(self, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Return scale and shift themselves, [channels]."""
-        return weight, bias
-
-
-class BatchNorm(nn.Module):
-    """Batch normalization by the framework's own kernels (Ioffe & Szegedy 2015, algorithms 1 and 2).
-
-    In training mode it normalizes with the batch's moments and updates the running averages; the running
-    variance is of the unbiased kind. In evaluation mode `statistics` says which moments it predicts with.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        super().__init__()
-        self.eps, self.momentum, self.unbiased = eps, momentum, True
-        self.statistics: Statistics = "running"
-        self.pooled: PooledMoments | None = None
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return float of the shape and dtype of x."""
-        if self.training:
-            return self.train_batch(x)
-        if not self.uses_batch:
-            return self.normalize(x, self.running_mean, self.running_var)
-        mean, var = moments(x)
-        self.note(mean, var, x.numel() // x.shape[1])
-        return self.normalize(x, mean, var)
-
-    @property
-    def uses_batch(self) -> bool:
-        """Whether the next batch is normalized with its own moments."""
-        return self.training or self.statistics != "running"
-
-    def known(self) -> tuple[Tensor, Tensor]:
-        """Return the mean and variance, [channels], to normalize with otherwise."""
-        return self.running_mean, self.running_var
-
-    def note(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Take in the moments, [channels], of a batch of `count` values a channel."""
-        if self.training:
-            var = var * (count / (count - 1)) if self.unbiased else var
-            self.running_mean.mul_(1 - self.momentum).add_(mean, alpha=self.momentum)
-            self.running_var.mul_(1 - self.momentum).add_(var, alpha=self.momentum)
-        elif self.statistics == "pooling" and self.pooled is not None:
-            self.pooled.add(mean, var, count)
-
-    def coefficients(self, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Return scale and shift, [channels], of y = scale * (x - mean) + shift, differentiable.
-
-        The mean in that formula counts as a constant: what moving it does to y is in the shift.
-        """
-        scale = weight / (var + self.eps).sqrt()
-        return scale, bias - scale * (mean - mean.detach())
-
-    def train_batch(self, x: Tensor) -> Tensor:
-        """Normalize with the batch's moments and update the running averages."""
-        channels = self.running_mean, self.running_var, self.weight, self.bias
-        spare = -x.shape[1] % VECTOR
-        if not spare:
-            return F.batch_norm(x, *channels, True, self.momentum, self.eps)
-        mean, var, weight, bias = (F.pad(values, [0, spare]) for values in channels)
-        wide = F.pad(x.movedim(1, -1), [0, spare]).movedim(-1, 1)
-        y = F.batch_norm(wide, mean, var, weight, bias, True, self.momentum, self.eps)
-        self.running_mean.copy_(mean[:-spare])
-        self.running_var.copy_(var[:-spare])
-        return y.movedim(1, -1)[..., :-spare].contiguous().movedim(-1, 1)
-
-    def normalize(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        """Return weight * (x - mean) / sqrt(var + eps) + bias, with moments [channels]."""
-        return F.batch_norm(x, mean, var, self.weight, self.bias, False, 0.0, self.eps)
-
-
-class ScratchBatchNorm(BatchNorm):
-    """Batch normalization written out from its formulas (d2l 8.5.2 and 8.5.4), differentiated by autograd.
-
-    `unbiased` chooses the variance that enters the running average: the framework's, with n - 1, or the
-    textbook's, with n (twice as small for a fully connected layer at batch 2).
-    """
-
-    def __init__(
-        self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1, unbiased: bool = True
-    ) -> None:
-        super().__init__(channels, eps=eps, momentum=momentum)
-        self.unbiased = unbiased
-
-    def train_batch(self, x: Tensor) -> Tensor:
-        """Normalize with the batch's moments and update the running averages."""
-        mean, var = moments(x)
-        self.note(mean.detach(), var.detach(), x.numel() // x.shape[1])
-        return self.normalize(x, mean, var)
-
-    def normalize(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-        """Return weight * (x - mean) / sqrt(var + eps) + bias, with moments [channels]."""
-        wide = _at_least_float32(x)
-        x_hat = (wide - over_channels(mean, x.shape)) / over_channels((var + self.eps).sqrt(), x.shape)
-        return (over_channels(self.weight, x.shape) * x_hat + over_channels(self.bias, x.shape)).to(x.dtype)
-
-
-class PooledMoments:
-    """Moments over many batches as if they were one: exact for uneven batches, summed in float64."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.total: Tensor | float = 0.0
-        self.squares: Tensor | float = 0.0
-
-    def add(self, mean: Tensor, var: Tensor, count: int) -> None:
-        """Add a batch of `count` values a channel with these moments, both [channels]."""
-        mean, var = mean.double(), var.double()
-        self.count += count
-        self.total = self.total + count * mean
-        self.squares = self.squares + count * (var + mean.square())
-
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """Return mean and biased variance [channels], float64."""
-        mean = torch.as_tensor(self.total / self.count)
-        return mean, (self.squares / self.count - mean.square()).clamp_min(0)
+def _noisy(norm: nn.Module, recipe: Recipe, trials: int, name: str, seeds: Sequence[int]) -> nn.Module:
+    if recipe.norm_noise == "calibrated" and isinstance(norm, nn.Identity):
+        raise BnstudyError(
+            "norm_noise = 'calibrated' is the noise of a normalization's moments; norm = 'none' has none. "
+            "Use norm = 'affine', or another noise."
+        )
+    if len(seeds) != trials:
+        raise ValueError(f"noise needs a seed for each of the {trials} trials, not {len(seeds)}")
+    return KINDS[recipe.norm_noise](norm, seeds, name)
 
 
 def batch_norms(net: nn.Module) -> list[BatchNorm]:
     """Return the network's batch normalizations, in order."""
     return [module for module in net.modules() if isinstance(module, BatchNorm)]
-
-
-@contextmanager
-def predict_with(net: nn.Module, statistics: Statistics) -> Iterator[None]:
-    """Let every batch normalization predict with its running averages, or with each batch's moments."""
-    norms = batch_norms(net)
-    before = [norm.statistics for norm in norms]
-    try:
-        for norm in norms:
-            norm.statistics = statistics
-        yield
-    finally:
-        for norm, old in zip(norms, before, strict=True):
-            norm.statistics = old
-
-
-@contextmanager
-def pooling_moments(net: nn.Module) -> Iterator[None]:
-    """Collect the moments of the batches that pass inside the block ("precise BN", Wu & Johnson 2021, 3.1).
-
-    Each layer normalizes those batches with their own moments and changes nothing else. When the block
-    ends the layers hold what they pooled; `precise_statistics` predicts with it.
-    """
-    for norm in batch_norms(net):
-        norm.pooled = PooledMoments()
-    with predict_with(net, "pooling"):
-        yield
-
-
-@contextmanager
-def precise_statistics(net: nn.Module) -> Iterator[None]:
-    """Predict with the pooled moments in place of the running averages, which come back at the end."""
-    norms = batch_norms(net)
-    before = [(norm.running_mean, norm.running_var) for norm in norms]
-    try:
-        for norm in norms:
-            if norm.pooled is None:
-                raise ValueError("no moments were pooled; run batches inside pooling_moments(net) first")
-            mean, var = norm.pooled.moments()
-            norm.running_mean, norm.running_var = mean.to(norm.weight.dtype), var.to(norm.weight.dtype)
-            norm.pooled = None
-        yield
-    finally:
-        for norm, (mean, var) in zip(norms, before, strict=True):
-            norm.running_mean, norm.running_var = mean, var

@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,29 @@ def _cut_to_one(ablation: Ablation, factor: Factor) -> bool:
 def images_of(pack: Pack) -> int:
     """Return how many images the training of a pack passes, its trials together."""
     recipe = pack.trials[0].arm.recipe
-    return recipe.train_images * recipe.epochs * len(pack.slots)
+    whole, rest = divmod(steps(recipe), _whole_epoch(recipe))
+    images = _whole_epoch(recipe) * recipe.batch_size if recipe.drop_last else recipe.train_images
+    return (whole * images + rest * recipe.batch_size) * len(pack.slots)
+
+
+def epochs(recipe: Recipe) -> int:
+    """Return how many epochs a training begins."""
+    return -(-recipe.updates // _whole_epoch(recipe)) or recipe.epochs
+
+
+def steps(recipe: Recipe) -> int:
+    """Return how many optimizer steps a training takes."""
+    return recipe.updates or recipe.epochs * _whole_epoch(recipe)
+
+
+def steps_of_epoch(recipe: Recipe, epoch: int) -> int:
+    """Return how many steps an epoch, counted from 0, takes: fewer in the last one under `updates`."""
+    return min(_whole_epoch(recipe), steps(recipe) - epoch * _whole_epoch(recipe))
+
+
+def _whole_epoch(recipe: Recipe) -> int:
+    whole, rest = divmod(recipe.train_images, recipe.batch_size)
+    return whole + (rest > 0 and not recipe.drop_last)
 
 
 def missing(ablation: Ablation, finished: Container[str]) -> list[tuple[Pack, list[Trial]]]:
@@ -77,6 +100,7 @@ def missing(ablation: Ablation, finished: Container[str]) -> list[tuple[Pack, li
     return [(pack, trials) for pack, trials in packs if trials]
 
 
+@lru_cache(maxsize=1024)  # an arm's trials ask for it again and again
 def shape(recipe: Recipe) -> Recipe:
     """Return the recipe with what may differ inside a pack set to the default: equal means packable."""
     return recipe.replace(**{name: getattr(Recipe(), name) for name in PER_TRIAL})

@@ -16,7 +16,7 @@ import psutil
 from bnstudy import __version__
 
 PACKAGE = Path(__file__).resolve().parent
-LIBRARIES = ("torch", "numpy", "scipy", "pandas", "optuna")
+LIBRARIES = ("torch", "numba", "numpy", "scipy", "pandas", "optuna")
 """Distributions whose versions a record names; they are looked up, never imported."""
 
 _GIT_SECONDS = 30

@@ -107,7 +107,9 @@ class Recipe:
     def __post_init__(self) -> None:
         """Normalize numbers (`lr=1` is `lr=1.0`) and raise `BnstudyError` for values that cannot train."""
         for name, kind in _SCALARS.items():
-            object.__setattr__(self, name, checks.typed(name, getattr(self, name), kind))
+            value = getattr(self, name)
+            if value is not _DEFAULTS[name]:  # most are, and twenty designs make 600 recipes to list
+                object.__setattr__(self, name, checks.typed(name, value, kind))
         for name, known in {"norm_at": SITES, "probes": PROBES}.items():
             object.__setattr__(self, name, checks.listed(name, getattr(self, name), known))
         if self.norm_at == ",".join(HIDDEN):
@@ -144,8 +146,8 @@ class Recipe:
 
     def differences(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
         """Return the fields in which two recipes differ, each with its value here and there."""
-        here, there = self.as_dict(), other.as_dict()
-        return {name: (here[name], there[name]) for name in FIELDS if here[name] != there[name]}
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in FIELDS)
+        return {name: (here, there) for name, here, there in pairs if here != there}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Recipe":

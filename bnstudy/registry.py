@@ -3,12 +3,12 @@
 import importlib.util
 import re
 import sys
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from bnstudy import mistakes
 from bnstudy.design import PROFILES, Ablation
 from bnstudy.errors import BnstudyError, unknown
 
@@ -62,7 +62,7 @@ def _other_packages(broken: dict[str, BnstudyError]) -> Iterator[Path]:
             places = (spec.submodule_search_locations if spec else None) or []
             why = "there is no such package"
         except Exception as error:
-            places, why = [], _what(error)
+            places, why = [], " ".join(f"{type(error).__name__}: {error}".split())
         if not places:
             broken[f"entry point {point.name}"] = BnstudyError(
                 f"The entry point {point.name} = {point.value} leads to no folder of ablations: {why}."
@@ -99,34 +99,17 @@ def load(path: Path) -> Ablation:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise BnstudyError(f"{_place(path, error)}: {_what(error)}") from error
+        raise BnstudyError(mistakes.told(path, error, vars(module))) from error
     finally:
         sys.dont_write_bytecode = writes
     ablation = getattr(module, "ablation", None)
     if not isinstance(ablation, Ablation):
-        raise BnstudyError(f"{path} declares no `ablation = Ablation(...)`.")
+        raise BnstudyError(mistakes.undeclared(path, vars(module), Ablation))
     named = replace(ablation, name=path.stem.replace("_", "-"))
     for profile in PROFILES:
         try:
             named.at(profile)
         except BnstudyError as error:
-            raise BnstudyError(f"{path}, {profile} profile: {error}") from error
+            told = mistakes.told(path, error, vars(module))
+            raise BnstudyError(f"{told} (In the {profile} profile.)") from error
     return named
-
-
-def _place(path: Path, error: BaseException) -> str:
-    if isinstance(error, SyntaxError):
-        place, line = error.filename or str(path), error.lineno
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        place, line = str(path), next((f.lineno for f in reversed(frames) if f.filename == str(path)), None)
-    return f"{place}, line {line}" if line else place
-
-
-def _what(error: BaseException) -> str:
-    """Return what is wrong, as one line."""
-    if isinstance(error, BnstudyError):
-        return str(error)
-    if isinstance(error, SyntaxError):
-        return f"not valid Python: {error.msg}"
-    return " ".join(f"{type(error).__name__}: {error}".split())

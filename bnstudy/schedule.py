@@ -106,7 +106,7 @@ class Queue:
         self.study.add_trials(
             create_trial(
                 params=dict(trial.arm.levels),
-                distributions=self.distributions,
+                distributions=self._of(trial),
                 value=_value(recorded[trial.id].outcome),
                 user_attrs=_attributes(trial) | {"status": recorded[trial.id].outcome.status},
             )
@@ -119,7 +119,11 @@ class Queue:
         """Enqueue trials and ask for them: they are running from now on."""
         for trial in trials:
             self.study.enqueue_trial(dict(trial.arm.levels), user_attrs=_attributes(trial))
-        return [self.study.ask(self.distributions) for _ in trials]
+        return [self.study.ask(self._of(trial)) for trial in trials]
+
+    def _of(self, trial: Trial) -> dict[str, BaseDistribution]:
+        """Return the distributions of the factors of which a trial has a level: nested ones may be missing."""
+        return {name: self.distributions[name] for name, _ in trial.arm.levels}
 
     @_working()
     def tell(self, claimed: optuna.Trial, outcome: Outcome) -> None:

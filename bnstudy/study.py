@@ -87,9 +87,9 @@ class Judged:
     @property
     def finished(self) -> pd.DataFrame:
         """The rows of trainings that ran to their end, diverged or not."""
-        from bnstudy import verdicts
+        from bnstudy import parties
 
-        return verdicts.finished(self.frame)
+        return parties.finished(self.frame)
 
 
 def missing(ablation: Ablation, ledger: Ledger) -> list[tuple[Pack, list[Trial]]]:
@@ -108,7 +108,7 @@ def run(
 
     `shown` gives the context in which an ablation's progress is displayed.
     """
-    with _terminable():
+    with terminable():
         from bnstudy import schedule
 
         with schedule.lease(place.folder):
@@ -132,7 +132,7 @@ def _train(
     """Train ablations that miss packs, `most` packs at the most."""
     from bnstudy import data, executors, provenance, schedule, work
 
-    devices = _devices(machinery, most)
+    devices = worker_devices(machinery, most)
     real = [a.name for a in ablations if any(arm.recipe.data != "sample" for arm in a.arms)]
     images = data.fetch(machinery.data_dir, place.say) if real else None
     storage = schedule.open_storage(place.folder, place.say)
@@ -157,7 +157,7 @@ def _train(
     return tallies
 
 
-def _devices(machinery: Machinery, most: int) -> list[str]:
+def worker_devices(machinery: Machinery, most: int) -> list[str]:
     """Return each worker's device: one for each GPU, or one for each core, but no more than packs."""
     from bnstudy import machine
 
@@ -176,7 +176,7 @@ def cores() -> int:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Let a polite kill (SIGTERM, as batch systems send) end a run like Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():  # only there can a handler be set
         yield
@@ -194,13 +194,13 @@ def _terminable() -> Iterator[None]:
 
 def judge(ablation: Ablation, place: Place) -> Judged:
     """Return the verdicts on an ablation's records and its answer."""
-    from bnstudy import verdicts
+    from bnstudy import parties, sentences, verdicts
 
     frame = place.ledger(ablation.name).frame(ablation)
-    finished = len(verdicts.finished(frame))
+    finished = len(parties.finished(frame))
     preview = place.preview(ablation, finished)
     judged = verdicts.judge(ablation, frame, bool(preview))
-    answer = verdicts.answer(ablation, frame, judged[0]) if judged and finished else ""
+    answer = sentences.answer(ablation, frame, judged[0]) if judged and finished else ""
     return Judged(ablation, frame, judged, answer, preview)
 
 

@@ -4,8 +4,8 @@ import contextlib
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -26,16 +26,21 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#7a4f9e", "#b58900", "#56a4d6", "#a0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 """A second channel beside color, for print in gray."""
 
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.2, 1.6)))
+"""A third one, for the levels of a second factor in the same panel."""
+
 WIDTH = 7.4  # inches: two columns of a journal
 HEADLINE: dict[str, Any] = {"fontsize": 11, "fontweight": "bold"}
-SMALL: dict[str, Any] = {"fontsize": 7.5, "color": MUTED}
+SMALL: dict[str, Any] = {"fontsize": 8, "color": MUTED}
+TYPE = 8.5  # points, of everything else
+LINE = 1.2 / 72  # inches a point of type, from one line to the next
 
 RC: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 200,
     "figure.constrained_layout.use": True,
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # the first comes with matplotlib
-    "font.size": 8.5,
+    "font.size": TYPE,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -53,6 +58,14 @@ RC: dict[Any, Any] = {
 }
 
 
+class Look(NamedTuple):
+    """How an arm is told from the others, in color and in gray."""
+
+    color: str
+    marker: str
+    dash: Any = "-"
+
+
 @contextlib.contextmanager
 def applied() -> Iterator[None]:
     """Draw with the project's look inside the block, and restore what was."""
@@ -60,51 +73,77 @@ def applied() -> Iterator[None]:
         yield
 
 
-def palette(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return a color and a marker for each name, in order."""
-    return {name: (COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
+def look(place: int, dash: int = 0) -> Look:
+    """Return the look of the level at this place of its factor; no two of 64 are alike."""
+    shifted = place + place // len(COLORS)
+    return Look(COLORS[place % len(COLORS)], MARKERS[shifted % len(MARKERS)], DASHES[dash % len(DASHES)])
 
 
-def headline(figure: Figure, text: str, key: Mapping[str, tuple[str, str]] | None = None) -> None:
-    """Write a figure's question over it, left, and below it the key of labels to colors and markers."""
-    lines, columns = _wrapped(text), _columns(list(key or {}))
-    room = [" "] * math.ceil(len(key or {}) / columns)
-    figure.suptitle("\n".join(lines + room), x=0.01, ha="left", **HEADLINE)
+def palette(names: Sequence[str]) -> dict[str, Look]:
+    """Return a look for each name, in order."""
+    return {name: look(place) for place, name in enumerate(names)}
+
+
+def headline(figure: Figure, text: str, key: Mapping[str, Look] | None = None, reading: str = "") -> None:
+    """Make a figure higher and write its question over it, left; below, smaller, how to read its marks, and
+    the key of labels to looks."""
+    lines = wrapped(text, WIDTH - 0.2, **HEADLINE)
+    small = wrapped(reading, WIDTH - 0.2, fontsize=SMALL["fontsize"]) if reading else []
+    columns = _columns(list(key or {}))
+    line = HEADLINE["fontsize"] * LINE
+    notes = len(small) * SMALL["fontsize"] * LINE
+    blank = math.ceil(notes / line) + math.ceil(len(key or {}) / columns)
+    figure.set_figheight(figure.get_figheight() + (len(lines) + blank) * line)
+    figure.suptitle("\n".join(lines + [" "] * blank), x=0.01, ha="left", **HEADLINE)
+    below, height = 0.02 + (len(lines) + 0.1) * line, figure.get_figheight()
+    if small:
+        note = figure.text(0.01, 1 - below / height, "\n".join(small), va="top", **SMALL)
+        note.set_in_layout(False)
     if key:
-        handles = [Line2D([], [], color=c, marker=m, ms=5, label=label) for label, (c, m) in key.items()]
-        below = 1 - (0.02 + 0.19 * len(lines)) / figure.get_figheight()  # inches: margin and lines of type
-        legend = figure.legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(0.003, below), ncols=columns
-        )
-        legend.set_frame_on(False)
-        legend.set_in_layout(False)
+        _key(figure, key, columns, 1 - (below + notes) / height)
 
 
-def _wrapped(text: str) -> list[str]:
-    """Return the lines of a headline, each as long as the width allows."""
-    ways = (textwrap.wrap(text, letters) for letters in range(120, 0, -1))
-    return next(way for way in ways if all(_inches(line, **HEADLINE) < WIDTH - 0.2 for line in way))
+def _key(figure: Figure, key: Mapping[str, Look], columns: int, top: float) -> None:
+    handles = [
+        Line2D([], [], color=look.color, marker=look.marker, ls=look.dash, ms=5, label=label)
+        for label, look in key.items()
+    ]
+    legend = figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(0.003, top), ncols=columns, handlelength=2.6
+    )
+    legend.set_frame_on(False)
+    legend.set_in_layout(False)
+
+
+def wrapped(text: str, inches: float, *, fontsize: float = TYPE, fontweight: str = "normal") -> list[str]:
+    """Return the lines of a text, each as long as the width allows; a single word may be longer."""
+    ways = (textwrap.wrap(text, letters, break_long_words=False) for letters in range(140, 0, -1))
+    fits = (way for way in ways if all(width(line, fontsize, fontweight) <= inches for line in way))
+    return next(fits, text.split())
 
 
 def _columns(labels: Sequence[str]) -> int:
     """Return how many columns of a key fit beside each other; matplotlib makes the first ones longer."""
-    widths = np.array([_inches(label, fontsize=RC["font.size"]) + 0.62 for label in labels])  # line and gaps
+    widths = np.array([width(label) + 0.7 for label in labels])  # line and gaps
     fits = (n for n in range(len(labels), 1, -1) if sum(c.max() for c in np.array_split(widths, n)) < WIDTH)
     return next(fits, 1)
 
 
-def _inches(text: str, fontsize: float, fontweight: str = "normal") -> float:
-    font = FontProperties(size=fontsize, weight=fontweight)
+@lru_cache(maxsize=4096)
+def width(text: str, fontsize: float = TYPE, fontweight: str = "normal") -> float:
+    """Return how long a line of text is, in inches."""
+    font = FontProperties(size=fontsize, weight=fontweight, family=list(RC["font.sans-serif"][:1]))
     return float(TextToPath().get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
-def title(axes: Axes, text: str, reading: str) -> None:
+def title(axes: Axes, text: str, reading: str = "") -> None:
     """Write over a panel what it shows, and below that, smaller, how to read its marks."""
-    axes.set_title(text, pad=16)
-    note = axes.annotate(
-        reading, (0, 1), xytext=(0, 5), xycoords="axes fraction", textcoords="offset points", **SMALL
-    )
-    note.set_in_layout(False)
+    axes.set_title(text, pad=16 if reading else 6)
+    if reading:
+        note = axes.annotate(
+            reading, (0, 1), xytext=(0, 5), xycoords="axes fraction", textcoords="offset points", **SMALL
+        )
+        note.set_in_layout(False)
 
 
 def footnote(figure: Figure, text: str) -> None:
@@ -118,17 +157,41 @@ def percent(axis: Axis) -> None:
 
 
 def apart(values: Sequence[float], gap: float) -> list[float]:
-    """Return the values moved up, where they must, to lie at least `gap` from each other; in order given."""
-    moved = list(values)
+    """Return the values moved, where they must, to lie at least `gap` from each other; in order given.
+
+    Values too close to each other spread around their mean.
+    """
     order = sorted(range(len(values)), key=lambda i: values[i])
-    for below, above in pairwise(order):
-        moved[above] = max(moved[above], moved[below] + gap)
+    groups: list[list[int]] = []
+    centers: list[float] = []
+    for place in order:
+        groups.append([place])
+        centers.append(values[place])
+        while len(groups) > 1 and centers[-1] - centers[-2] < gap * (len(groups[-1]) + len(groups[-2])) / 2:
+            last = groups.pop()
+            groups[-1] += last
+            centers[-2:] = [sum(values[i] for i in groups[-1]) / len(groups[-1])]
+    moved = list(values)
+    for group, center in zip(groups, centers, strict=True):
+        for step, place in enumerate(group):
+            moved[place] = center + (step - (len(group) - 1) / 2) * gap
     return moved
 
 
+def thinned(labels: Sequence[str], places: Sequence[float], gap: float = 0.08) -> list[str]:
+    """Return labels at ascending places (in inches) with those blanked that would touch the one before."""
+    kept, free = [], -math.inf
+    for label, place in zip(labels, places, strict=True):
+        half = width(label) / 2
+        fits = bool(label) and place - half >= free
+        kept.append(label if fits else "")
+        free = place + half + gap if fits else free
+    return kept
+
+
 def tidy(axes: Axes, *, grid: Literal["x", "y"] = "y") -> None:
-    """Leave only the lines that carry something; grid lines at the ticks of one axis."""
-    sns.despine(ax=axes)
+    """Leave only the lines that carry something, and grid lines at the ticks of one axis."""
+    sns.despine(ax=axes, left=grid == "x")
     axes.grid(visible=False)
     axes.grid(visible=True, axis=grid)
     axes.set_axisbelow(True)

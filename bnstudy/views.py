@@ -61,14 +61,14 @@ def _cell(value: Any) -> str:
 
 def listing(ablation: Ablation, place: study.Place) -> Row:
     """Return an ablation's line of the list."""
-    arms, seeds = len(ablation.arms), len(ablation.seeds)
+    arms, seeds, trials = len(ablation.arms), len(ablation.seeds), len(ablation.trials)
     left = sum(len(trials) for _, trials in study.missing(ablation, place.ledger(ablation.name)))
     return {
         "name": ablation.name,
         "question": ablation.question,
         "source": ablation.source,
-        "trials": f"{arms} x {seeds}",
-        "recorded": f"{arms * seeds - left}/{arms * seeds}",
+        "trials": f"{arms} x {seeds}" if trials == arms * seeds else str(trials),
+        "recorded": f"{trials - left}/{trials}",
     }
 
 
@@ -82,8 +82,7 @@ def planned(ablation: Ablation, place: study.Place, workers: int) -> Row:
     }
     never = sum(len(trials) for _, trials in packs) - len(unfinished)
     reasons = {"not recorded yet": never} | tally(list(unfinished.values()))
-    levels = tuple((factor.name, factor.control.name) for factor in ablation.factors)
-    control = next(arm for arm in ablation.arms if arm.levels == levels)
+    control = ablation.control
     return {
         "ablation": ablation.name,
         "question": ablation.question,
@@ -149,6 +148,7 @@ def plan_text(value: Row) -> str:
         }
         for a in value["arms"]
     ]
+    most = "" if value["trials"] == len(arms) * len(value["seeds"]) else " at most"
     return "\n".join(
         [
             f"{value['ablation']}: {value['question']}",
@@ -158,7 +158,7 @@ def plan_text(value: Row) -> str:
             table(arms, ("arm", "differs from the control in")),
             "",
             f"{value['profile']} profile: {counted(len(arms), 'arm')} x "
-            f"{counted(len(value['seeds']), 'seed')} = {counted(value['trials'], 'trial')}, "
+            f"{counted(len(value['seeds']), 'seed')}{most} = {counted(value['trials'], 'trial')}, "
             f"in {counted(value['packs'], 'pack')}",
             *_left_to_do(value),
         ]
@@ -197,12 +197,12 @@ def judgement(judged: study.Judged, place: study.Place) -> Row:
 
 
 def _verdict(verdict: Verdict) -> Row:
-    from bnstudy import verdicts
+    from bnstudy import sentences
 
     values: Row = dataclasses.asdict(verdict)
     claim = values.pop("claim")
     estimate = values.pop("estimate") or {}
-    told = {"sentence": verdicts.sentence(verdict), "power": verdicts.power(verdict)}
+    told = {"sentence": sentences.sentence(verdict), "power": sentences.power(verdict)}
     return {
         "claim": claim["text"],
         **told,

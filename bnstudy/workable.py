@@ -15,6 +15,8 @@ from bnstudy.stats import Estimate, Floats, checked, half_width, same_length
 
 # Of log10 rates: far below a grid step, far above the error of a mean of equal logs.
 ROUNDING = 1e-9
+THRESHOLDS = (0.2, 0.5, 0.8)
+"""Training accuracies that count as success: 50% decides, the others show how much that choice matters."""
 
 
 @dataclass(frozen=True, order=True)

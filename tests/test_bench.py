@@ -14,9 +14,9 @@ from bnstudy import bench, data, nets, textbook
 from bnstudy.errors import BnstudyError
 from bnstudy.executors import Event, Failed, InProcess
 from bnstudy.packs import Job, Result, plan
-from bnstudy.recipe import BN_LENET
+from bnstudy.recipe import BN_LENET, Recipe
 
-SMALL = bench._design(3, 1, sample=True)
+SMALL = bench._design(bench.Asked(bench.Case(), None, 1, 3), sample=True)
 
 
 def job(ablation: Any = SMALL) -> Job:
@@ -33,7 +33,7 @@ def test_every_peer_trains_the_textbooks_network() -> None:
 
 def test_the_design_is_one_pack_a_worker() -> None:
     """Eight learning rates at batch 256 make a full pack; more workers are more seeds."""
-    packs = plan(bench._design(2, 3))
+    packs = plan(bench._design(bench.Asked(bench.Case(), None, 3, 2)))
     assert [len(pack.trials) for pack in packs] == [8, 8, 8]
     assert {trial.arm.recipe.replace(lr=1.0) for pack in packs for trial in pack.trials} == {
         BN_LENET.replace(epochs=2)
@@ -44,7 +44,7 @@ def test_the_plain_loop_trains() -> None:
     """On the sample its accuracy rises far above the 10% of guessing: it is a training, not a stub."""
     torch.manual_seed(0)
     seen: list[int] = []
-    design = bench._design(6, 1, sample=True)
+    design = bench._design(bench.Asked(bench.Case(), None, 1, 6), sample=True)
     (outcome,) = bench.plain_loop(job(design), seen.append).outcomes
     assert len(outcome.validation_accuracy) == 6
     assert outcome.validation_accuracy[-1] > 0.3 and max(outcome.validation_accuracy) > 0.45
@@ -57,8 +57,8 @@ def test_the_plain_loop_leaves_its_network_in_training_mode_for_each_epoch(
     modes: list[tuple[bool, int]] = []
     build = bench.textbook_lenet
 
-    def watched() -> torch.nn.Sequential:
-        net = build()
+    def watched(recipe: Recipe) -> torch.nn.Sequential:
+        net = build(recipe)
         net.register_forward_hook(
             lambda module, inputs, output: modes.append((module.training, len(inputs[0])))
         )
@@ -95,13 +95,46 @@ def test_peers_are_timed_in_turns_and_compared_by_their_medians() -> None:
 
 def test_text_names_rates_ranges_and_ratios() -> None:
     seen = {"bnstudy": [30_000.0, 33_333.0, 31_000.0], "plain": [9_000.0, 10_000.0, 11_000.0]}
-    measured = {"recipe": "BN-LeNet", "workers": 1, "epochs": 2, **bench._compared(seen)}
+    speeds = {"steps": [40_000.0, 39_000.0, 41_000.0], "peak": [100.0, 120.0, 110.0]}
+    measured = {"case": "adam", "workers": 1, "epochs": 2, **bench._compared(seen)}
+    measured |= bench._of_peak({**seen, **speeds}, BN_LENET)
     assert bench.text(measured).splitlines() == [
-        "BN-LeNet, 1 core, 2 epochs a trial; median and range of 3",
+        "adam, 1 core, 2 epochs a trial; median and range of 3",
         "  bnstudy    31,000 images/s (30,000 to 33,333)",
         "  plain      10,000 images/s (9,000 to 11,000)",
         "  bnstudy to plain: 3.1 times",
+        "  Training steps alone pass 40,000 images/s: evaluation and the books take 22% of a trial.",
+        "  They reach 57% of the 110 GFLOP/s of large float32 matrix products.",
     ]
+
+
+def test_the_arithmetic_of_an_image_is_counted_from_the_layers() -> None:
+    """A convolution uses each weight once a place, a linear layer once; pixels need no gradient."""
+    net, places = bench.textbook_lenet(), {0: 24**2, 4: 8**2}
+    products = {
+        at: layer.weight.numel() * places.get(at, 1)
+        for at, layer in enumerate(net)
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)
+    }
+    wanted = 2 * (3 * sum(products.values()) - products[0])
+    assert bench.mflop(BN_LENET) * 1e6 == pytest.approx(wanted)
+    assert bench.mflop(BN_LENET.replace(padding=2)) > 1.3 * bench.mflop(BN_LENET)
+
+
+@pytest.mark.parametrize("name", bench.CASES)
+def test_every_case_is_one_pack_a_worker_of_the_textbook_s_network(name: str) -> None:
+    case = bench.CASES[name]
+    packs = plan(bench._design(bench.Asked(case, None, 2, 1)))
+    assert [len(pack.trials) for pack in packs] == [8, 8]
+    assert {pack.shares_images for pack in packs} == {case.shares_images}
+    recipe = packs[0].trials[0].arm.recipe
+    theirs = sum(p.numel() for p in bench.textbook_lenet(recipe).parameters())
+    assert theirs == sum(p.numel() for p in nets.build([recipe], [0]).parameters())
+
+
+def test_an_unknown_case_is_refused() -> None:
+    with pytest.raises(BnstudyError, match="No case named 'batch-129'"):
+        bench.measure(1, 1, None, print, "batch-129")
 
 
 class Here(InProcess):
@@ -120,7 +153,8 @@ class Here(InProcess):
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Measure on the sample, in this process, without d2l."""
     make = bench._design
-    monkeypatch.setattr(bench, "_design", lambda epochs, seeds, sample=True: make(epochs, seeds, sample=True))
+    monkeypatch.setattr(bench, "_design", lambda asked, sample=True: make(asked, sample=True))
+    monkeypatch.setattr(bench._per_second, "__defaults__", (0.05,))
     monkeypatch.setattr(bench, "Pool", Here)
     monkeypatch.setattr(data, "fetch", lambda folder, say: tmp_path / "unused")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -131,7 +165,8 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_measurement_trains_whole_trials_of_every_peer(small: None) -> None:
     said: list[str] = []
     measured = bench.measure(1, 1, None, said.append)
-    assert list(measured["images_per_second"]) == ["bnstudy", "plain"] and len(said) == 6
+    assert list(measured["images_per_second"]) == ["bnstudy", "plain"] and len(said) == 12
+    assert measured["share_of_peak"] > 0 and measured["peak_gflops"] > 0
     assert all(rate > 0 for rates in measured["repetitions"].values() for rate in rates)
     assert measured["workers"] == 1 and "host_cpu" in measured["provenance"]
     assert "bnstudy to plain" in bench.text(measured) and Here.closed >= 2
@@ -144,7 +179,7 @@ def test_a_failure_is_told_and_the_workers_are_stopped(small: None, monkeypatch:
     monkeypatch.setattr(Here, "events", fail)
     with pytest.raises(BnstudyError, match=r"The measurement failed: RuntimeError: out of luck\."):
         bench.measure(1, 1, None, lambda text: None)
-    assert Here.closed == 2
+    assert Here.closed == 4
 
 
 def test_a_failure_inside_bnstudys_own_run_is_no_rate(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,13 +187,13 @@ def test_a_failure_inside_bnstudys_own_run_is_no_rate(small: None, monkeypatch: 
         raise RuntimeError("out of luck")
 
     with pytest.raises(BnstudyError, match="The measurement failed: RuntimeError: out of luck"):
-        bench._packed(Here(crash, ["cpu"]), Path("unused"), 1, 1, pytest.fail)  # type: ignore[arg-type]
+        bench._packed(Here(crash, ["cpu"]), bench.Asked(bench.Case(), None, 1, 1), pytest.fail)  # type: ignore[arg-type]
 
 
 def test_a_d2l_that_does_not_work_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "false")
     with pytest.raises(BnstudyError, match=r"d2l's own loop failed: exit status 1\. Mend or uninstall d2l"):
-        bench._d2l(Path("unused"), 1)
+        bench._d2l(Path("unused"), 1, "bn-lenet")
 
 
 # The textbook's own code

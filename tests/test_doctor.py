@@ -167,3 +167,9 @@ def test_determinism_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "alone_or_not", damaged)
     finding = one(doctor._determinism())
     assert finding.state == "broken" and "sample.npz" in finding.found
+
+
+def test_missing_numba_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "fuses", lambda device: False)
+    (finding,) = [found for found in doctor._processor() if found.what == "kernels"]
+    assert finding.state == "note" and "pip install numba" in finding.advice

@@ -14,11 +14,43 @@ ABLATIONS = PACKAGE.parent / "ablations"
 if not ABLATIONS.is_dir():
     ABLATIONS = PACKAGE / "ablations"
 
-WORDS = {"recipe", "outcome", "design", "factors", "levels", "packs", "checks", "claims", "claim_check", "effects", "seeds", "errors", "paths", "words"}
-MACHINE = {"data", "sums", "norms", "kernels", "fused", "layers", "nets", "evaluate", "train", "machine", "work", "quirks"}
-BOOKS = {"ledger", "provenance", "registry", "schedule", "executors"}
-JUDGEMENT = {"stats", "ratios", "orders", "workable", "placebo", "parties", "evidence", "weighing", "phrases", "sentences", "certify", "verdicts", "figures", "style", "report", "sidecar"}
-DOOR = {"cli", "options", "record_commands", "sampling", "verify", "certificate", "__main__", "study", "views", "lookup", "progress", "doctor", "bench", "textbook"}
+
+def modules(names: str) -> set[str]:
+    """Return a layer, written as a list of words."""
+    return set(names.split())
+
+
+WORDS = modules(
+    """
+    checks claim_check claims design effects errors factors kinds levels outcome packs recipe seeds
+    systems words
+    """
+)
+MACHINE = modules(
+    """
+    activations architectures batchnorm convolution data evaluate fused imagewise kernels layers lenet
+    lite machine measure nets noise norms optim packed probes quirks ranks running stack sums train
+    transforms watchers whitening work
+    """
+)
+BOOKS = modules(
+    """
+    executors ledger mistakes provenance registry schedule
+    """
+)
+JUDGEMENT = modules(
+    """
+    certify contrasts drawing evidence figures label_table marks orders parties phrases placebo
+    plot_effects plot_lines plot_published plot_rates plot_strips ratios sentences sidecar stats style
+    verdicts weighing workable
+    """
+)
+DOOR = modules(
+    """
+    __main__ bench certificate cli doctor lookup options progress record_commands sampling skeleton
+    study textbook verify views
+    """
+)
 
 LAYERS = {"words": WORDS, "machine": MACHINE, "books": BOOKS, "judgement": JUDGEMENT, "door": DOOR}
 BELOW = {

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from bnstudy.layers import VECTORS, PackedConv2d, PackedLinear, patches, sigmoid
+from bnstudy.activations import ACTIVATIONS, Dropout, sigmoid
+from bnstudy.layers import VECTORS, PackedConv2d, PackedLinear, patches
 
 One = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From a trial's input, weight and bias to its output."""
@@ -82,6 +83,51 @@ def test_linear_layers_are_a_loop(trials: int, inputs: int, outputs: int, batch:
     compare(layer, draw(batch, trials * inputs), F.linear)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("wanted", [True, False], ids=["the pixels' gradient too", "no gradient"])
+def test_layers_without_bias_are_layers_with_a_bias_of_zero(shared: bool, wanted: bool) -> None:
+    for kind, shape in ((PackedConv2d, (1, 6, 5, 2)), (PackedLinear, (7, 3))):
+        if kind is PackedLinear and shared:
+            continue
+        with_bias, without = filled(kind(3, *shape)), filled_weight(kind(3, *shape, bias=False))
+        assert without.bias is None and with_bias.bias is not None
+        with torch.no_grad():
+            with_bias.bias.zero_()
+        x = draw(4, 1 if shared else 3, 9, 9) if kind is PackedConv2d else draw(4, 21)
+        x.requires_grad_(wanted)
+        torch.testing.assert_close(without(x), with_bias(x), rtol=1e-12, atol=1e-12)
+
+
+def filled_weight(layer: PackedConv2d | PackedLinear) -> PackedConv2d | PackedLinear:
+    layer.double()
+    with torch.no_grad():
+        layer.weight.copy_(draw(*layer.weight.shape, seed=1))
+    return layer
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5])
+def test_dropout_keeps_the_mean_and_drops_its_share(share: float) -> None:
+    layer = Dropout(share, "fc1", (1, 2))
+    y = layer(torch.ones(100, 200))
+    assert y[y != 0].unique().tolist() == pytest.approx([1 / (1 - share)])
+    assert abs(float((y == 0).double().mean()) - share) < 4 * (share * (1 - share) / 20_000) ** 0.5 + 1e-12
+    assert torch.equal(layer.eval()(y), y), "prediction drops nothing"
+
+
+def test_dropout_depends_on_seed_place_and_step_alone() -> None:
+    x = torch.ones(16, 30)
+    wide, alone = Dropout(0.5, "fc1", (4, 5, 6)), Dropout(0.5, "fc1", (5, 5))
+    for _ in range(2):
+        a, b = wide(x), alone(x[:, :20])
+        assert torch.equal(a[:, 10:20], b[:, :10]) and torch.equal(b[:, :10], b[:, 10:])
+        assert not torch.equal(a[:, :10], a[:, 10:20])
+    steps = [wide(x) for _ in range(2)]
+    assert not torch.equal(*steps)
+    assert not torch.equal(Dropout(0.5, "fc2", (4, 5, 6))(x), Dropout(0.5, "fc1", (4, 5, 6))(x))
+    less, more = Dropout(0.1, "fc1", (4,))(x) == 0, Dropout(0.5, "fc1", (4,))(x) == 0
+    assert (less <= more).all(), "a larger share drops what a smaller one does"
+
+
 def test_a_linear_layer_s_gradient_is_that_of_autograd() -> None:
     layer = filled(PackedLinear(3, 4, 2))
     weight, bias = (v.detach().requires_grad_() for v in (layer.weight, layer.bias))
@@ -107,16 +153,18 @@ def test_patches_are_what_a_kernel_sees(
     assert columns[-1].eq(1).all(), "the input of the bias"
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+@settings(max_examples=40, deadline=None)
 @given(batch=st.integers(1, 40), left=st.integers(0, 40), right=st.integers(0, 40))
-def test_a_sigmoid_has_the_same_bits_in_every_place(batch: int, left: int, right: int) -> None:
+def test_an_activation_has_the_same_bits_in_every_place(kind: str, batch: int, left: int, right: int) -> None:
     """Values left over after whole vectors go through another formula, which rounds in another way."""
     x = draw(batch, 21, dtype=torch.float32) * 4
     wide = torch.cat(
         [draw(batch, left, dtype=torch.float32), x, draw(batch, right, dtype=torch.float32)], dim=1
     )
     here, there = x.requires_grad_(), wide.requires_grad_()
-    alone, among = sigmoid(here), sigmoid(there)[:, left : left + 21]
+    activate = ACTIVATIONS[kind]
+    alone, among = activate(here), activate(there)[:, left : left + 21]
     assert torch.equal(alone, among)
     gradients = torch.autograd.grad(alone.sum(), here), torch.autograd.grad(among.sum(), there)
     assert torch.equal(gradients[0][0], gradients[1][0][:, left : left + 21])

@@ -487,7 +487,7 @@ def test_running_averages_are_saved_with_the_network() -> None:
     ],
 )
 def test_recipes_name_their_normalization(norm: str, kind: type[nn.Module]) -> None:
-    layer = norms.build(Recipe(norm=norm, eps=1e-3, momentum=0.9), 7)
+    layer = norms.build(Recipe(norm=norm, eps=1e-3, momentum=0.9), 1, 7)
     assert type(layer) is kind
     if isinstance(layer, BatchNorm):
         assert (layer.eps, layer.momentum, len(layer.weight)) == (1e-3, 0.9, 7)
@@ -496,5 +496,5 @@ def test_recipes_name_their_normalization(norm: str, kind: type[nn.Module]) -> N
 
 @pytest.mark.parametrize(("kind", "unbiased"), [("unbiased", True), ("biased", False)])
 def test_recipes_name_their_running_variance(kind: str, unbiased: bool) -> None:
-    layer = norms.build(Recipe(norm="batch_norm_scratch", running_variance=kind), 7)
+    layer = norms.build(Recipe(norm="batch_norm_scratch", running_variance=kind), 1, 7)
     assert isinstance(layer, ScratchBatchNorm) and layer.unbiased == unbiased

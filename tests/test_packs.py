@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bnstudy.design import Ablation, Factor, Level, Profile, across
-from bnstudy.packs import LARGEST, Pack, images_of, missing, plan, shape
+from bnstudy.packs import LARGEST, Pack, epochs, images_of, missing, plan, shape, steps
 from bnstudy.recipe import Recipe
 
 NORM = Factor("norm", levels=(Level("bn"), Level("affine", norm="affine")))
@@ -155,3 +155,23 @@ def test_the_shape_forgets_what_may_differ() -> None:
 def test_trials_are_in_the_order_of_the_design(design: Ablation) -> None:
     packs = [[design.trials.index(trial) for trial in pack.trials] for pack in plan(design)]
     assert packs[0][0] == 0 and all(places == sorted(places) for places in packs)
+
+
+@pytest.mark.parametrize(
+    ("options", "begun", "taken", "images"),
+    [
+        ({"epochs": 2}, 2, 6, 220),
+        ({"epochs": 2, "drop_last": True}, 2, 4, 200),
+        ({"updates": 2}, 1, 2, 100),
+        ({"updates": 3}, 1, 3, 110),
+        ({"updates": 4}, 2, 4, 160),
+        ({"updates": 5, "drop_last": True}, 3, 5, 250),
+    ],
+)
+def test_a_training_is_as_long_as_its_recipe_says(
+    options: dict[str, Any], begun: int, taken: int, images: int
+) -> None:
+    design = ablation(across("lr", 1, 2), seeds=1, train_images=110, batch_size=50, **options)
+    (pack,) = plan(design)
+    recipe = pack.trials[0].arm.recipe
+    assert (epochs(recipe), steps(recipe), images_of(pack)) == (begun, taken, 2 * images)

@@ -250,6 +250,11 @@ def test_batch_normalization_never_meets_a_single_image(norm: str) -> None:
     assert Recipe(norm=norm, train_images=512).train_images == 512
 
 
+def test_the_textbook_s_formulas_are_silent_about_a_single_image() -> None:
+    one = Recipe(norm="batch_norm_scratch", running_variance="biased", batch_size=1)
+    assert one.batch_size == 1
+
+
 @pytest.mark.parametrize("norm", ["none", "affine"])
 def test_a_single_image_trains_without_batch_normalization(norm: str) -> None:
     assert Recipe(norm=norm, batch_size=1).batch_size == 1

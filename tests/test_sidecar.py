@@ -9,6 +9,7 @@ import pytest
 from handmade import Measured, crashed, outcome, records, two_arms, write
 
 from bnstudy import sidecar, study
+from bnstudy.claims import Claim, at_least
 from bnstudy.design import Ablation
 from bnstudy.ledger import Record
 from bnstudy.outcome import Outcome
@@ -32,6 +33,7 @@ def test_a_sidecar_says_what_was_drawn() -> None:
         "question": "Does it matter?",
         "trials": sorted(trial.id for trial in ablation.trials),
         "data_hash": beside["data_hash"],
+        "design_hash": beside["design_hash"],
         "commit": "abc123",
     }
     json.dumps(beside, allow_nan=False)
@@ -78,6 +80,30 @@ def test_a_figure_is_stale_when_its_records_are_no_longer_those(tmp_path: Path) 
     beside = json.loads(path.read_text())
     path.write_text(json.dumps(beside | {"data_hash": "0"}))
     assert why() == "its records have changed"
+    path.write_text(json.dumps(beside))
+    assert why(replace(ablation, question="Does it?")) == "its question, labels, claims or kind have changed"
     for damage in ("", "[]", "{}", '{"trials": 3}'):
         path.write_text(damage)
         assert why() == f"its sidecar {path} cannot be read"
+
+
+def test_the_hash_of_a_design_follows_what_is_drawn_and_not_where_it_was_recorded() -> None:
+    ablation = two_arms(Claim("It helps.", factor="network", effect=at_least(0.01)))
+    before = sidecar.design_hash(ablation)
+    assert sidecar.design_hash(replace(ablation, source="elsewhere", seeds=range(2))) == before
+    for changed in (
+        {"figure": "effects"},
+        {"figure": by_hand},
+        {"claims": (Claim("It helps.", factor="network", effect=at_least(0.02)),)},
+        {"factors": (ablation.factors[0].only(["bn"]),), "claims": ()},
+    ):
+        assert sidecar.design_hash(replace(ablation, **changed)) != before
+
+
+def test_an_own_figure_is_stale_when_its_source_changes() -> None:
+    def other(drawing: object) -> None:
+        pass
+
+    ablation = two_arms(figure=by_hand)
+    assert sidecar.design_hash(ablation) == sidecar.design_hash(two_arms(figure=by_hand))
+    assert sidecar.design_hash(ablation) != sidecar.design_hash(two_arms(figure=other))

@@ -175,7 +175,7 @@ def test_missing_packs_are_known_without_optuna(tmp_path: Path) -> None:
 def test_a_polite_kill_ends_a_run_like_ctrl_c() -> None:
     """Batch systems send it some seconds before they kill."""
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), study._terminable():
+    with pytest.raises(KeyboardInterrupt), study.terminable():
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(5)
     assert signal.getsignal(signal.SIGTERM) == before

@@ -10,9 +10,9 @@ import solo
 import torch
 from torch import Tensor, nn
 
-from bnstudy import data, evaluate, machine, nets, norms, train
+from bnstudy import data, evaluate, machine, nets, norms, optim, train
 from bnstudy.outcome import Outcome
-from bnstudy.recipe import Recipe
+from bnstudy.recipe import PROBES, Recipe
 
 IMAGES = solo.IMAGES
 FEW_TEST = replace(IMAGES, images=IMAGES.images[:2016], labels=IMAGES.labels[:2016])
@@ -44,11 +44,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
 
     What is measured on training images at the end uses 16 of them.
     """
-    built: list[nets.LeNet] = []
+    built: list[nets.PackedNet] = []
 
     def build(recipes: Sequence[Recipe], seeds: Sequence[int], **options: Any) -> nn.Module:
         net = original(recipes, seeds, **options)
-        assert isinstance(net, nets.LeNet)
         built.append(net)
         return net
 
@@ -347,16 +346,163 @@ def test_a_saturated_trial_is_no_failure(trained: Trained, norm: str, rate: floa
     assert outcome.train_loss is not None and outcome.train_loss > 1e3
 
 
+# Options
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "max pool": {"pool": "max"},
+    "relu": {"activation": "relu"},
+    "tanh": {"activation": "tanh"},
+    "after": {"norm_place": "after"},
+    "after pooling": {"norm_place": "after_pool"},
+    "pixels": {"norm_at": "input"},
+    "logits": {"norm_at": "conv1,fc3"},
+    "no redundant bias": {"bias_before_norm": False},
+    "framework's start": {"init": "default", "replica": 1},
+    "adam": {"optimizer": "adam"},
+    "dropout": {"dropout": 0.5},
+    "dropout after": {"dropout": 0.3, "dropout_at": "after_norms"},
+    "norms": {"trained": "norms"},
+    "random": {"trained": "random", "optimizer": "adam"},
+    "32 pixels": {"image_size": 32},
+    "probes": {"probes": "averages,shift,gradients,corruption"},
+}
+
+
+@both_ways
+@pytest.mark.parametrize("option", OPTIONS.values(), ids=OPTIONS)
+def test_options_leave_a_trial_s_bits_to_itself(
+    trained: Trained, option: dict[str, Any], shared: bool
+) -> None:
+    scale = 0.01 if "optimizer" in option else 1
+    recipes = [sample(**option, train_images=71, epochs=1, lr=rate * scale) for rate in RATES[:8]]
+    seeds = (5,) * 8 if shared else tuple(range(8))
+    packs = [(0, 1), (1, 0), (2, 0, 1), (3, 4, 1, 5, 6, 7, 2, 0)]
+    found = []
+    for members in packs:
+        outcomes, bits = trained([recipes[m] for m in members], [seeds[m] for m in members], shared=shared)
+        found.append([(outcomes[members.index(m)], bits[members.index(m)]) for m in (0, 1)])
+    assert not same(*found[0])
+    for pack in found[1:]:
+        assert all(agree(*pair) for pair in zip(pack, found[0], strict=True))
+
+
+@every_norm
+def test_mates_that_diverge_under_adam_harm_no_other(trained: Trained, norm: str) -> None:
+    packs = [
+        trained([sample(norm=norm, optimizer="adam", lr=r, train_images=71) for r in (0.01, rate)], (3, 3))
+        for rate in (0.1, 1e6)
+    ]
+    assert same(*((outcomes[0], bits[0]) for outcomes, bits in packs))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"drop_last": True},
+        {"updates": 3},
+        {"updates": 4, "drop_last": True},
+        {"optimizer": "adam", "lr": 0.01, "dropout": 0.2, "bias_before_norm": False},
+        {"pool": "max", "init": "default", "activation": "tanh"},
+    ],
+    ids=["drop last", "updates", "updates, drop last", "adam, dropout", "max, tanh"],
+)
+def test_a_plain_loop_with_these_options_tells_the_same(option: dict[str, Any]) -> None:
+    recipe = sample(train_images=110, batch_size=50, validation_images=20, precision="float64", **option)
+    told = solo.train(recipe, 4)
+    for outcome in train.train_pack([recipe] * 2, (4, 4), IMAGES, shares_images=True):
+        assert outcome.first_losses == pytest.approx(told.first_losses, rel=1e-8)
+        assert outcome.online_train_loss == pytest.approx(told.online_train_loss, rel=1e-8)
+        assert outcome.validation_accuracy == tuple(told.validation_accuracy)
+        assert outcome.last_test_accuracies == tuple(told.test_accuracies)
+
+
+def test_losses_of_the_first_twenty_steps_are_kept() -> None:
+    outcomes = train.train_pack(
+        [sample(batch_size=4, epochs=1, lr=rate) for rate in (1, 1e38)], (1, 1), FEW_TEST, shares_images=True
+    )
+    assert [len(outcome.first_losses) for outcome in outcomes] == [20, 20]
+    assert None not in outcomes[0].first_losses and outcomes[1].first_losses[-1] is None
+
+
+@pytest.mark.parametrize("kind", ["norms", "random"])
+def test_only_what_is_trained_moves(trained: Trained, kind: str) -> None:
+    _, (bits, _) = trained([sample(trained=kind)] * 2, (3, 3))
+    net = nets.build([sample()] * 2, (3, 3))
+    moved = {n: int((nets.of_trial(net, p, 0) != bits[n]).sum()) for n, p in net.named_parameters()}
+    norms_moved = sum(count for name, count in moved.items() if "_norm" in name)
+    others = sum(moved.values()) - norms_moved
+    assert (norms_moved, others) == (452, 0) if kind == "norms" else norms_moved == 0 and 400 < others <= 452
+
+
+def test_batches_of_one_train_under_normalized_convolutions(trained: Trained) -> None:
+    recipe = sample(batch_size=1, train_images=30, epochs=1, norm_at="conv1,conv2", lr=0.01)
+    (outcome, _), _ = trained([recipe] * 2, (1, 1))
+    assert outcome.status == "ok" and outcome.finite
+
+
+# Probes
+
+
+def test_a_probe_changes_no_training(trained: Trained) -> None:
+    plain, probed = (trained([sample(probes=p, dropout=0.3)] * 2, (2, 2)) for p in ("", ",".join(PROBES)))
+    assert all(torch.equal(value, probed[1][0][name]) for name, value in plain[1][0].items())
+    silent = replace(probed[0][0], checks=plain[0][0].checks, tracked_test_accuracy=None)
+    assert silent == plain[0][0]
+
+
+def test_probes_tell_what_they_are_for(trained: Trained) -> None:
+    (outcome, _), _ = trained([sample(probes=",".join(PROBES), epochs=1)] * 2, (2, 2))
+    assert set(outcome.checks or ()) == {
+        *("bias_gradient", "batch_disagreement", "shift", "gradient_change", "log_gradient_ratio"),
+        *("last_log_gradient_ratio", "noise_accuracy", "strong_noise_accuracy", "fgsm_accuracy"),
+    }
+    assert {*norms.TRACKED, "averaged weights"} == set(outcome.tracked_test_accuracy or ())
+    assert (outcome.tracked_test_accuracy or {})["0.1"] == outcome.test_accuracy
+
+
+def test_a_redundant_bias_has_no_gradient(trained: Trained) -> None:
+    """Zero to the rounding of float64; without centring it has one, and it is the largest."""
+    recipe = sample(precision="float64")
+    for norm, bound in (("batch_norm", 1e-9), ("batch_norm_scratch", 1e-9)):
+        (outcome, _), _ = trained([recipe.replace(norm=norm)] * 2, (1, 1))
+        assert outcome.checks is not None and 0 <= (outcome.checks["bias_gradient"] or 1) < bound
+    for other in ({"norm": "affine"}, {"bias_before_norm": False}, {"norm_place": "after"}):
+        (outcome, _), _ = trained([recipe.replace(**other)] * 2, (1, 1))
+        assert outcome.checks is None
+
+
 # Steps
 
 
 def test_each_trial_descends_at_its_own_rate() -> None:
     parameters = [torch.ones(3, 2, 2), torch.ones(6), torch.ones(3, 1)]
     gradients = [torch.full_like(p, 2) for p in parameters]
-    train.descend(parameters, gradients, torch.tensor([0.0, 0.5, 1e3]))
+    optim.SGD(parameters, torch.tensor([0.0, 0.5, 1e3]), None).step(gradients)
     for parameter in parameters:
         trials = parameter.view(3, -1)
         assert [set(row.tolist()) for row in trials] == [{1.0}, {0.0}, {-1999.0}]
+
+
+def test_adam_is_the_framework_s() -> None:
+    start = torch.linspace(-1, 1, 12, dtype=torch.float64).view(3, 4)
+    rates = torch.tensor([0.001, 0.1, 3], dtype=torch.float64)
+    ours, theirs = start.clone(), [row.clone().requires_grad_() for row in start]
+    adam = optim.Adam([ours], rates, None)
+    each = [torch.optim.Adam([row], lr=float(rate)) for row, rate in zip(theirs, rates, strict=True)]
+    for step in range(1, 6):
+        gradient = torch.sin(step * start) * 10.0 ** (-2 * step)
+        adam.step([gradient])
+        for row, part, optimizer in zip(theirs, gradient, each, strict=True):
+            row.grad = part.clone()
+            optimizer.step()
+    torch.testing.assert_close(ours, torch.stack(theirs).detach(), rtol=1e-12, atol=0)
+
+
+def test_what_is_masked_stays_whatever_its_gradient() -> None:
+    parameter, mask = torch.ones(2, 2), torch.tensor([[True, False], [True, True]])
+    for kind in (optim.SGD, optim.Adam):
+        kind([parameter], torch.ones(2), [mask]).step([torch.tensor([[1.0, torch.inf], [1, 1]])])
+        assert parameter[0, 1] == 1 and parameter[0, 0] < 1
 
 
 def test_normalizations_are_as_they_were_after_training(trained: Trained) -> None:
@@ -364,10 +510,10 @@ def test_normalizations_are_as_they_were_after_training(trained: Trained) -> Non
     _, (bits, _) = trained([sample(epochs=1)] * 2, (1, 1))
     net = nets.build([sample()] * 2, (1, 1))
     split = data.split(FEW_TEST, 1, train_images=135, validation_images=10)
-    parameters = list(net.parameters())
+    optimizer = optim.build(net, [sample()] * 2)
     for batch in split.train[data.order(135, 1, 0)].split(64):
         entropy, _ = evaluate.losses(net, FEW_TEST, batch)
-        train.descend(parameters, torch.autograd.grad(entropy.mean(0).sum(), parameters), torch.ones(2))
+        optimizer.step(torch.autograd.grad(entropy.mean(0).sum(), optimizer.parameters))
     assert isinstance(net, nets.LeNet) and norms.batch_norms(net)
     for name, value in solo.tensors(net).items():
         assert torch.equal(nets.of_trial(net, value, 0), bits[name]), name

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bnstudy import data, work
+from bnstudy import data, machine, work
 from bnstudy.design import Arm, Trial
 from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Pack
@@ -73,7 +73,8 @@ def test_every_trial_has_its_outcome_in_order(shared: bool) -> None:
     packed = pack(4, shared=shared)
     outcomes, _ = run(packed)
     recipes, seeds = [t.arm.recipe for t in packed.trials], [t.seed for t in packed.trials]
-    assert outcomes == train_pack(recipes, seeds, data.load("sample"), shares_images=shared)
+    options = {"shares_images": shared, "fused": machine.fuses("cpu")}
+    assert outcomes == train_pack(recipes, seeds, data.load("sample"), **options)
     assert len({json.dumps(outcome.weight_norms) for outcome in outcomes}) == 4
 
 
@@ -86,13 +87,22 @@ def test_facts_say_how_it_was_computed() -> None:
     _, facts = run(pack(2))
     assert facts.keys() == {
         *("device", "threads", "deterministic", "tf32", "cpu_capability", "cuda"),
-        *("data_sha256", "wall_seconds", "peak_memory_bytes"),
+        *("kernels", "data_sha256", "wall_seconds", "peak_memory_bytes"),
     }
     assert facts["device"] == "cpu" and facts["threads"] == 1 and facts["deterministic"] is True
     assert facts["tf32"] is False and facts["cuda"] is None
     assert facts["data_sha256"] == data.SPECS["sample"].sha256
     assert facts["wall_seconds"] > 0 and facts["peak_memory_bytes"] > 50_000_000
     assert json.loads(json.dumps(facts)) == facts
+
+
+def test_without_numba_the_framework_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform that Numba has no wheel for trains all the same, and its records say how."""
+    fused, facts = run(pack(2))
+    monkeypatch.setattr(machine, "fuses", lambda device: False)
+    plain, plain_facts = run(pack(2))
+    assert (facts["kernels"], plain_facts["kernels"]) == ("fused", "framework")
+    assert plain[0].first_losses == pytest.approx(fused[0].first_losses, rel=1e-4)
 
 
 def test_images_are_read_once_a_process(monkeypatch: pytest.MonkeyPatch) -> None:

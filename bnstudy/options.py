@@ -1,0 +1,85 @@
+"""What the commands share: options that mean the same everywhere, what they stand for, and printing."""
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bnstudy import registry, study
+from bnstudy.design import PROFILES, Ablation
+from bnstudy.errors import BnstudyError
+
+DONE, MISTAKE, FAILED, INTERRUPTED = 0, 1, 3, 130
+
+RESULTS, QUICK = study.RESULTS, study.PROFILE
+
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Ablations; `bnstudy list` shows all.", show_default=False)
+]
+Name = Annotated[str, typer.Argument(help="An ablation; `bnstudy list` shows all.", show_default=False)]
+Profile = Annotated[str, typer.Option(help=f"How much of an ablation: {', '.join(PROFILES)}.")]
+Results = Annotated[Path, typer.Option(help="Folder of ledgers and figures.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder with the four Fashion-MNIST files.", show_default=False)
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes; default one a core or GPU.", min=1, show_default=False)
+]
+Seeds = Annotated[
+    int | None, typer.Option(help="Seeds; default the profile's number.", min=1, show_default=False)
+]
+Extra = Annotated[
+    Path | None, typer.Option("--ablations", help="A further folder of ablations.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Every = Annotated[bool, typer.Option("--all", help="Every ablation.")]
+
+
+def say(text: str) -> None:
+    """Tell the user something that is not the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def out(text: str) -> None:
+    """Print the result."""
+    print(text, flush=True)
+
+
+def out_json(value: Any) -> None:
+    """Print the result for machines."""
+    out(json.dumps(value, indent=1, default=str, allow_nan=False))
+
+
+def place_of(results: Path, profile: str) -> study.Place:
+    """Return the folder at the profile; its warnings go to standard error."""
+    return study.Place(results, profile, say)
+
+
+def choose(
+    names: Sequence[str] | None, every: bool, profile: str, seeds: int | None, extra: Path | None
+) -> list[Ablation]:
+    """Return the ablations asked for, each as the profile runs it; a broken file is named and passed over."""
+    if names and every:
+        raise BnstudyError("Name ablations or say --all, not both.")
+    if not names and not every:
+        raise BnstudyError("Which ablation? Name one (`bnstudy list` shows all), or say --all.")
+    found = registry.find(extra)
+    wanted = list(dict.fromkeys(names or found.ablations))
+    for name, error in found.broken.items():
+        if name not in wanted:
+            say(f"{name} is passed over: {error}")
+    return [found.get(name).at(profile, seeds) for name in wanted]
+
+
+def displayed(name: str) -> AbstractContextManager[Any]:
+    """Return the context in which the progress of what has this name is displayed on standard error."""
+    from rich.console import Console
+
+    from bnstudy import progress
+
+    return progress.shown(Console(stderr=True), name)
