@@ -1,6 +1,5 @@
 """Ablations, profiles, arms and trials: from one ablation to its trials in one fixed order."""
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -10,7 +9,7 @@ from bnstudy import kinds
 from bnstudy.claim_check import check_claim
 from bnstudy.claims import Claim
 from bnstudy.errors import BnstudyError, unknown
-from bnstudy.factors import Also, Factor, Level, across, agree, changes
+from bnstudy.factors import Also, Factor, Level, across, changes, check_nesting, check_overlap
 from bnstudy.recipe import BN_LENET, Recipe, digest
 
 __all__ = [
@@ -169,10 +168,11 @@ class Ablation:
 
     def having(self, levels: Mapping[str, str], *, strict: bool = True) -> tuple[Arm, ...]:
         """Return the arms with these levels; if not `strict`, also those that have no level of the factor."""
+        held = ((arm, dict(arm.levels)) for arm in self.arms)
         return tuple(
             arm
-            for arm in self.arms
-            if all(dict(arm.levels).get(f, None if strict else v) == v for f, v in levels.items())
+            for arm, own in held
+            if all(own.get(factor, None if strict else level) == level for factor, level in levels.items())
         )
 
     def seeds_of(self, arm: Arm) -> Sequence[int]:
@@ -236,32 +236,13 @@ def _check_ablation(ablation: Ablation) -> None:
         raise BnstudyError("An ablation needs at least one factor.")
     if not ablation.seeds or len(set(ablation.seeds)) < len(ablation.seeds):
         raise BnstudyError("An ablation needs at least one seed, and each only once.")
-    _check_overlap(ablation.factors)
-    if ablation.declared is None:
-        _check_nesting(ablation.factors)
+    check_overlap(ablation.factors)
+    is_whole = ablation.declared is None  # a profile's part has the nesting and the claims of the whole
+    if is_whole:
+        check_nesting(ablation.factors)
     _ = ablation.arms  # checked for confounds as they are made
-    for claim in ablation.claims:
-        check_claim(ablation.whole, claim)
-
-
-def _check_overlap(factors: tuple[Factor, ...]) -> None:
-    for a, b in itertools.combinations(factors, 2):
-        shared = [name for name in sorted(set(a.varies) & set(b.varies)) if not agree(a, b, name)]
-        if a.name == b.name or shared:
-            what = f"vary {shared[0]!r}" if shared else f"are named {a.name!r}"
-            raise BnstudyError(f"Two factors {what}; a recipe field belongs to one factor.")
-
-
-def _check_nesting(factors: tuple[Factor, ...]) -> None:
-    for place, factor in enumerate(factors):
-        before = {each.name: each for each in factors[:place]}
-        for name, levels in factor.where:
-            if name not in before:
-                raise BnstudyError(
-                    f"Factor {factor.name!r} depends on the level of {name!r}: declare {name!r} before it."
-                )
-            for level in levels:
-                before[name].level(level)
+    for claim in ablation.claims if is_whole else ():
+        check_claim(ablation, claim)
 
 
 def _check_confounds(factors: tuple[Factor, ...], arms: tuple[Arm, ...]) -> None:

@@ -1,5 +1,6 @@
 """Factors and levels: what varies in a design, and which recipe fields that changes."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -128,7 +129,7 @@ def changes(levels: Iterable[Level]) -> dict[str, Any]:
     return found
 
 
-def agree(a: Factor, b: Factor, name: str) -> bool:
+def _agree(a: Factor, b: Factor, name: str) -> bool:
     """Return whether two factors can both change a recipe field: by adding to it, or to one same value."""
     values = a.values(name) + b.values(name)
     return all(isinstance(value, Also) or value == values[0] for value in values)
@@ -144,6 +145,28 @@ def _levels(
         kinds.kind(owner, "control", control, Level)
     rest = kinds.several(owner, "treatments", treatments, Level)
     return kinds.several(owner, "levels", levels, Level) or ((control,) if control else ()) + rest
+
+
+def check_overlap(factors: Sequence[Factor]) -> None:
+    """Raise `BnstudyError` for two factors of one name, or that disagree on a recipe field."""
+    for a, b in itertools.combinations(factors, 2):
+        shared = [name for name in sorted(set(a.varies) & set(b.varies)) if not _agree(a, b, name)]
+        if a.name == b.name or shared:
+            what = f"vary {shared[0]!r}" if shared else f"are named {a.name!r}"
+            raise BnstudyError(f"Two factors {what}; a recipe field belongs to one factor.")
+
+
+def check_nesting(factors: Sequence[Factor]) -> None:
+    """Raise `BnstudyError` for a factor nested in one that comes later, or in a level that does not exist."""
+    for place, factor in enumerate(factors):
+        before = {each.name: each for each in factors[:place]}
+        for name, levels in factor.where:
+            if name not in before:
+                raise BnstudyError(
+                    f"Factor {factor.name!r} depends on the level of {name!r}: declare {name!r} before it."
+                )
+            for level in levels:
+                before[name].level(level)
 
 
 def _check_factor(name: str, levels: tuple[Level, ...], role: str, varies: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from bnstudy import style
-from bnstudy.drawing import Drawing
+from bnstudy.drawing import Drawing, called
 from bnstudy.errors import BnstudyError, unknown
 from bnstudy.phrases import amount, spoken
 from bnstudy.plot_effects import effects
@@ -52,12 +52,14 @@ def draw(drawing: Drawing) -> Figure:
 
 def described(drawing: Drawing) -> str:
     """Return what a figure shows in words, for those who do not see it: the question and the means."""
-    arms = drawing.series([drawing.scientific])
-    means = [(arm.label, drawing.values(arm.rows).mean()) for arm in arms]
-    told = "; ".join(f"{label} {amount(mean, drawing.outcome)}" for label, mean in means if mean == mean)
-    kind = drawing.ablation.figure if isinstance(drawing.ablation.figure, str) else "its own"
+    ablation, outcome = drawing.ablation, drawing.outcome
+    means = [(arm.label, drawing.values(arm.rows).mean()) for arm in drawing.series([drawing.scientific])]
+    told = "; ".join(f"{label} {amount(mean, outcome)}" for label, mean in means if mean == mean)
+    others = [called(factor) for factor in drawing.varied if factor != drawing.scientific]
+    over = f", averaged over {' and '.join(others)}" if others else ""
+    kind = ablation.figure if isinstance(ablation.figure, str) else "the ablation's own"
     preview = f" ({drawing.preview})" if drawing.preview else ""
-    return f"{drawing.ablation.question} Figure: {kind}. Mean {spoken(drawing.outcome)}: {told}.{preview}"
+    return f"{ablation.question} Figure: {kind}. Mean {spoken(outcome)}{over}: {told}.{preview}"
 
 
 def _known(drawing: Drawing, kind: str) -> Figure:

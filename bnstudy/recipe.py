@@ -131,7 +131,11 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """Return every field as plain JSON values, in the order of declaration."""
-        return {name: getattr(self, name) for name in FIELDS} | {"revisions": dict(self.revisions)}
+        return self._values | {"revisions": dict(self.revisions)}
+
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in FIELDS}
 
     @cached_property
     def fingerprint(self) -> str:

@@ -108,6 +108,7 @@ def _factor(factor: Factor) -> Row:
         "varies": list(factor.varies),
         "levels": [level.name for level in factor.levels],
         "control": factor.control.name,
+        "where": {name: list(levels) for name, levels in factor.where},
     }
 
 
@@ -139,7 +140,8 @@ def _estimated_seconds(packs: Sequence[Pack], records: Sequence[Record], workers
 def plan_text(value: Row) -> str:
     """Return a plan as text."""
     factors = [
-        f | {"varies": ", ".join(f["varies"]), "levels": ", ".join(f["levels"])} for f in value["factors"]
+        f | {"varies": ", ".join(f["varies"]), "levels": ", ".join(f["levels"]) + _nested(f["where"])}
+        for f in value["factors"]
     ]
     arms = [
         {
@@ -163,6 +165,12 @@ def plan_text(value: Row) -> str:
             *_left_to_do(value),
         ]
     )
+
+
+def _nested(where: Mapping[str, Sequence[str]]) -> str:
+    """Return ` (where dropout is 0.1, 0.5)` for a nested factor; nothing for one that always exists."""
+    conditions = " and ".join(f"{name} is {', '.join(levels)}" for name, levels in where.items())
+    return f" (where {conditions})" if where else ""
 
 
 def _left_to_do(value: Row) -> list[str]:

@@ -204,7 +204,8 @@ def test_list_shows_every_ablation(door: Door) -> None:
     assert shown.status == 0 and shown.err == ""
     assert "lr-sweep" in shown.out and "tiny" in shown.out and "0/42" in shown.out
     value = door("list", "--ablations", "own", "--json").json
-    assert [row["name"] for row in value["ablations"]] == ["lr-sweep", "tiny"] and value["broken"] == {}
+    names = [row["name"] for row in value["ablations"]]
+    assert "lr-sweep" in names and names[-1] == "tiny" and value["broken"] == {}
 
 
 def test_reading_commands_write_nothing(door: Door, tmp_path: Path) -> None:
@@ -216,16 +217,16 @@ def test_reading_commands_write_nothing(door: Door, tmp_path: Path) -> None:
 def test_status_of_nothing(door: Door) -> None:
     shown = door("status", "--why", *SMOKE)
     assert "nothing to report" in shown.out and shown.err == ""
-    (sweep, tiny) = door("status", *SMOKE, "--json").json
+    *others, tiny = door("status", *SMOKE, "--json").json
     assert (tiny["name"], tiny["done"], tiny["missing"], tiny["figure"]) == ("tiny", 0, 4, "none")
-    assert sweep["name"] == "lr-sweep"
+    assert "lr-sweep" in [row["name"] for row in others]
 
 
 def test_judging_nothing_says_what_to_do(door: Door) -> None:
     shown = door("judge", "tiny", *SMOKE)
     assert shown.status == 0
     assert shown.out == "tiny: Does it train?\n  No trial is finished yet: bnstudy run tiny --profile smoke\n"
-    assert door("judge", *SMOKE, "--json").json[1]["verdicts"][0]["reason"].startswith("0 seeds")
+    assert door("judge", *SMOKE, "--json").json[-1]["verdicts"][0]["reason"].startswith("0 seeds")
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,7 @@ def test_judging_nothing_says_what_to_do(door: Door) -> None:
             ("run", "lr-swep"),
             "No ablation named 'lr-swep'. Did you mean 'lr-sweep'? `bnstudy list` shows all.",
         ),
-        (("plan", "zebra"), "No ablation named 'zebra'. Known: lr-sweep. `bnstudy list` shows all."),
+        (("plan", "zebra"), "No ablation named 'zebra'. Known: architectures, batch-of-one, "),
         (("judge", "lr-sweeep"), "Did you mean 'lr-sweep'?"),
         (("status", "--profile", "papr"), "No profile named 'papr'. Did you mean 'paper'?"),
         (("run", "lr-sweep", "--seeds", "9"), "lr-sweep declares 5 seeds; 9 were asked for."),

@@ -263,7 +263,10 @@ def test_a_level_may_ask_for_fewer_seeds() -> None:
         (lambda: Factor("lr"), "Factor 'lr' has no levels; give `control` and `treatments`, or `levels`"),
         (lambda: across("lr", 0.1, 0.10), "Factor 'lr' has two levels named '0.1'"),
         (lambda: across("lrr", 0.1), "No recipe field named 'lrr'. Did you mean 'lr'"),
-        (lambda: Factor("bias", levels=[Level("kept")]), r"name the fields that its levels change: varies=\(...\) in 'bias'"),
+        (
+            lambda: Factor("bias", levels=[Level("kept")]),
+            r"name the fields that its levels change: varies=\(...\) in 'bias'",
+        ),
         (
             lambda: across("lr", 1, role="nuisanse"),
             "No factor role named 'nuisanse'. Did you mean 'nuisance'",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bnstudy import registry, study
+from bnstudy import kinds, registry, study
 from bnstudy.cli import app
 from bnstudy.packs import plan
 
@@ -44,11 +44,44 @@ def test_every_make_target_of_the_readme_exists() -> None:
     assert {"lr-sweep", "test", "setup"} <= targets
 
 
-def test_the_ablation_of_the_readme_loads_and_plans(tmp_path: Path) -> None:
+@pytest.fixture
+def pooling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The complete file that the README shows, in `ablations/` of an empty folder; return its text."""
     [source] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    (tmp_path / "my_momentum.py").write_text(source)
-    ablation = registry.find(tmp_path).get("my-momentum")
-    assert [len(pack.trials) for pack in plan(ablation.at("smoke"))] == [2, 2]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ablations").mkdir()
+    (tmp_path / "ablations" / "pooling.py").write_text(source)
+    return str(source)
+
+
+def test_the_ablation_of_the_readme_loads_and_plans(pooling: str) -> None:
+    ablation = registry.find(Path("ablations")).get("pooling")
+    assert len(pooling.splitlines()) <= 28
+    assert [len(pack.trials) for pack in plan(ablation.at("smoke"))] == [2, 2, 2, 2]
+    shown = CliRunner().invoke(app, ["plan", "pooling", "--ablations", "ablations"])
+    assert shown.exit_code == 0 and "pool=max, norm=batch_norm" in shown.output
+
+
+@pytest.mark.slow
+def test_the_ablation_of_the_readme_runs_from_idea_to_figure(pooling: str) -> None:
+    """A real run on the sample, as the README says it."""
+    words = ["run", "pooling", "--ablations", "ablations", "--profile", "smoke", "--workers", "1"]
+    shown = CliRunner().invoke(app, words)
+    assert shown.exit_code == 0, shown.output
+    assert "With max pooling it gains a point." in shown.output
+    assert Path("results/smoke/figures/pooling.svg").exists()
+
+
+def test_the_mistake_of_the_readme_is_told_as_it_says(pooling: str) -> None:
+    Path("ablations/pooling.py").write_text(pooling.replace('at={"pool": "max"}', 'at={"pool": "maximum"}'))
+    [told] = re.findall(r"```text\n(.*?)\n```", README)
+    found = str(registry.find(Path("ablations")).broken["pooling"])
+    assert found == told.replace("/home/you", str(Path.cwd()))
+
+
+def test_the_figures_of_the_readme_are_those_that_there_are() -> None:
+    shown = re.findall(r'^\| `"([a-z ]+)"` \|', README, flags=re.MULTILINE)
+    assert sorted(shown) == sorted(kinds.FIGURES)
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:

@@ -84,17 +84,24 @@ def test_an_unknown_name_is_answered_with_the_nearest(own: Path) -> None:
         ("import sys\nsys.exit('bye')\n", ", line 2: SystemExit: bye"),
         ("\nimport no_such_package\n", ", line 2: ModuleNotFoundError: No module named 'no_such_package'"),
         ("ablation = 5\n", " declares no `ablation = Ablation(...)`."),
+        (
+            GOOD.replace("\nablation =", "\nmine ="),
+            " declares no `ablation = Ablation(...)`; rename 'mine' of line 4 to `ablation`.",
+        ),
         ("", " declares no `ablation = Ablation(...)`."),
-        (GOOD.replace("across(", "across('lrr', 1), across("), ", line 4: No recipe field named 'lrr'"),
+        (
+            GOOD.replace("across(", "across('lrr', 1), across("),
+            ", line 4, factors: No recipe field named 'lrr'",
+        ),
         (
             GOOD.replace("across", "Factor, Level").replace(
                 'Factor, Level("lr", 0.1, 1)',
                 'Factor("norm", levels=(Level("bn"), Level("none", norm="none", padding=2)))',
             ),
-            ", line 4: Arms norm=none and norm=bn also differ in 'padding' (2 and 0)",
+            ", line 4, padding: Arms norm=none and norm=bn also differ in 'padding' (2 and 0)",
         ),
     ],
-    ids=["syntax", "zeros", "error", "lines", "exit", "import", "type", "empty", "field", "confound"],
+    ids=["syntax", "zeros", "error", "lines", "exit", "import", "type", "name", "empty", "field", "confound"],
 )
 def test_a_broken_file_is_named_with_its_line_and_the_others_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: str
@@ -111,11 +118,145 @@ def test_a_broken_file_is_named_with_its_line_and_the_others_load(
     assert str(raised.value) == told
 
 
-def test_a_profile_that_cannot_be_made_is_named(own: Path) -> None:
-    """Otherwise only those who ask for that profile would learn of it."""
-    text = GOOD.replace("across", "Profile, across", 1)
-    write(own, "narrow", text.replace("seeds=range(5)", "seeds=range(5), smoke=Profile(base={'lrr': 1})"))
-    assert "narrow.py, smoke profile: No recipe field named 'lrr'" in str(find().broken["narrow"])
+WHOLE = """
+from bnstudy.claims import Claim, at_least
+from bnstudy.design import Ablation, Factor, Level, Profile, across
+
+ablation = Ablation(
+    question="Which rates?",
+    source="here",
+    factors=(
+        Factor(
+            "network",
+            control=Level("affine", norm="affine"),
+            treatments=(
+                Level("bn"),
+            ),
+            varies=("norm",),
+        ),
+        across("lr", 0.1, 1),
+    ),
+    seeds=range(5),
+    claims=(
+        Claim(
+            "BN helps.",
+            factor="network",
+            outcome="test_accuracy",
+            at={"lr": "1"},
+            effect=at_least(0.01),
+        ),
+    ),
+    smoke=Profile(
+        seeds=2,
+        levels={"lr": ("1",)},
+        base={"data": "sample", "train_images": 320, "validation_images": 100, "epochs": 1, "batch_size": 64},
+    ),
+    figure="arms",
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        ("(0.01)", "(0.01)", ""),
+        (
+            '"affine", norm=',
+            '"affine", nrom=',
+            "11, nrom: No recipe field named 'nrom'. Did you mean 'norm'?",
+        ),
+        ('norm="affine"', "norm=3", "11, norm: Level 'affine': norm = 3 is not a name."),
+        (
+            'norm="affine"',
+            'norm="afine"',
+            "11, norm: Level 'affine': No norm named 'afine'. Did you mean 'affine'?",
+        ),
+        ('"bn"', "0.1", '13: Level: name = 0.1 is not what it takes, such as "bn".'),
+        (
+            '(\n                Level("bn"),\n            )',
+            '(\n                Level("bn")\n            )',
+            "12, treatments: Factor 'network': treatments = Level(...) is not what it takes, such as "
+            '(Level("bn"), Level("none", norm="none")): a tuple of one has a comma, (Level(...),).',
+        ),
+        (
+            'varies=("norm",)',
+            'varies="norm"',
+            "15, varies: Factor 'network': varies = 'norm' is not what it takes, such as (\"norm\", "
+            "\"padding\"): a tuple of one has a comma, ('norm',).",
+        ),
+        (
+            "control=Level",
+            "contrl=Level",
+            "11, contrl: No field of Factor named 'contrl'. Did you mean 'control'?",
+        ),
+        ("0.1, 1)", '"a", 1)', "17: Level 'a': lr = 'a' is not a number."),
+        ("0.1, 1)", "-0.1, 1)", "17, factors: lr = -0.1 cannot train: it must be a finite number above 0."),
+        ("seeds=range", "seed=range", "19, seed: No field of Ablation named 'seed'. Did you mean 'seeds'?"),
+        ("range(5)", "5", "19, seeds: Ablation: seeds = 5 is not what it takes, such as range(5)."),
+        ("    seeds=range(5),\n", "", "5: Ablation needs seeds=...."),
+        (
+            "Ablation(\n",
+            "Ablation(\n    3,\n",
+            "5: Ablation takes its fields by name: question=..., source=..., ",
+        ),
+        ('"here"', "7", '7, source: Ablation: source = 7 is not what it takes, such as "my own".'),
+        (
+            'factor="network"',
+            'factor="netwrk"',
+            "23, factor: No factor named 'netwrk'. Did you mean 'network'?",
+        ),
+        ('"test_acc', '"test_ac', "24, outcome: No outcome that is one number named 'test_acuracy'."),
+        ('"test_acc', '"validation_acc', "24, outcome: The claim 'BN helps.' needs one number a trial"),
+        ('at={"lr": "1"}', 'at={"lr": "2"}', "25, at: No level of factor 'lr' named '2'. Known: 0.1, 1."),
+        (
+            'at={"lr": "1"}',
+            'at={"lr": 1}',
+            "25, at: The claim 'BN helps.': at = {'lr': 1} is not what it takes",
+        ),
+        ("at_least(0.01)", "0.01", "26, effect: The claim 'BN helps.': effect = 0.01 is not what it takes"),
+        ("at_least(0.01)", 'at_least("a")', "26: A claim's margin must be a finite number, not 'a'."),
+        ("effect=", "effct=", "26, effct: No field of Claim named 'effct'. Did you mean 'effect'?"),
+        ("            effect=at_least(0.01),\n", "", "21: Claim needs effect=...."),
+        (
+            '("1",)}',
+            '("5",)}',
+            "31, levels: No level of factor 'lr' named '5'. Known: 0.1, 1. (In the smoke ",
+        ),
+        ('"epochs": 1', '"epoch": 1', "32, base: No recipe field named 'epoch'. Did you mean 'epochs'?"),
+        ('"epochs": 1', '"epochs": 0', "32, base: epochs = 0 must be at least 1. (In the smoke profile.)"),
+        ("smoke=Profile(", "smoke=dict(", "29, smoke: Ablation: smoke = {'seeds': 2, "),
+        ('"arms"', '"arm"', "34, figure: No figure named 'arm'. Did you mean 'arms'?"),
+        ('"arms"', "3", '34, figure: Ablation: figure = 3 is not what it takes, such as "arms".'),
+        ("at_least(0.01)", "at_leest(0.01)", "26: NameError: name 'at_leest' is not defined"),
+    ],
+)
+def test_a_mistake_is_told_with_line_and_field(own: Path, right: str, wrong: str, told: str) -> None:
+    assert right in WHOLE
+    path = write(own, "mistaken", WHOLE.replace(right, wrong, 1))
+    broken = find().broken
+    if not told:
+        assert broken == {}
+        return
+    assert list(broken) == ["mistaken"] and names(find()) == ["lr-sweep"]
+    assert str(broken["mistaken"]).startswith(f"{path}, line {told}")
+    assert "\n" not in str(broken["mistaken"])
+
+
+def test_a_claim_made_in_a_loop_is_told_with_what_is_known_of_its_place(own: Path) -> None:
+    """Its text stands nowhere in the file: the line is that of the ablation."""
+    text = WHOLE.replace('"BN helps."', '"BN {}.".format("helps")').replace(
+        'at={"lr": "1"}', "at=(('lr', str(2)),)"
+    )
+    path = write(own, "mistaken", text)
+    assert str(find().broken["mistaken"]).startswith(f"{path}, line 5: No level of factor 'lr' named '2'")
+
+
+def test_lists_do_where_tuples_are_meant(own: Path) -> None:
+    text = WHOLE.replace("factors=(", "factors=[").replace(
+        '        across("lr", 0.1, 1),\n    ),', '        across("lr", 0.1, 1),\n    ],'
+    )
+    write(own, "listed", text)
+    assert isinstance(find().get("listed").factors, tuple)
 
 
 @pytest.mark.parametrize("name", ["LrSweep", "lr-sweep2", "2_rates", "a__b"])

@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 
 from bnstudy import executors, schedule
 from bnstudy import ledger as ledger_module
-from bnstudy.design import Ablation, across
+from bnstudy.design import Ablation, Factor, Level, across
 from bnstudy.errors import BnstudyError
 from bnstudy.executors import Done, Event, Failed, InProcess, Progress
 from bnstudy.ledger import Ledger, Record
@@ -92,6 +92,24 @@ def test_the_queue_gives_exactly_what_was_put_in(tmp_path: Path) -> None:
         assert [t.params for t in claimed] == [dict(t.arm.levels) for t in trials]
         assert [t.user_attrs for t in claimed] == [{"trial": t.id, "seed": t.seed} for t in trials]
     assert states(tmp_path) == {TrialState.RUNNING: 5}
+
+
+def test_trials_without_a_level_of_a_nested_factor_are_queued_and_rebuilt(tmp_path: Path) -> None:
+    """Optuna would sample a parameter that is not enqueued: each trial is asked for its own factors alone."""
+    dropout = across("dropout", 0, 0.5)
+    site = Factor(
+        "site",
+        levels=(Level("before"), Level("after", dropout_at="after_norms")),
+        varies=("dropout_at",),
+        where={"dropout": ("0.5",)},
+    )
+    nested = replace(ABLATION, factors=(dropout, site), claims=())
+    execute(tmp_path, ablation=nested)
+    assert_mirrored(tmp_path, nested)
+    for path in tmp_path.glob("optuna*"):
+        path.unlink()
+    Queue(storage_in(tmp_path), nested).recover(nested, ledger_in(tmp_path).recorded())
+    assert_mirrored(tmp_path, nested)
 
 
 def test_an_empty_queue_makes_up_no_trial(tmp_path: Path) -> None:

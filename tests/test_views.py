@@ -60,6 +60,27 @@ def test_a_table_is_plain_text(variable: str, monkeypatch: pytest.MonkeyPatch) -
 # Plans
 
 
+def test_a_plan_tells_where_factors_exist_and_that_some_arms_have_fewer_seeds(place: Place) -> None:
+    site = Factor(
+        "site",
+        levels=(Level("before"), Level("after", dropout_at="after_norms")),
+        varies=("dropout_at",),
+        where={"dropout": ("0.5",)},
+    )
+    dropout = Factor("dropout", levels=(Level("0"), Level("0.5", dropout=0.5, seeds=1)))
+    ablation = Ablation(
+        question="Where?", source="here", factors=(dropout, site), seeds=range(3), name="nested", base=SMALL
+    )
+    planned = views.planned(ablation, place, workers=1)
+    assert planned["control"] == "dropout=0" and planned["trials"] == 3 + 1 + 1
+    assert planned["factors"][1]["where"] == {"dropout": ["0.5"]}
+    text = views.plan_text(planned)
+    assert "before, after (where dropout is 0.5)" in text
+    assert "quick profile: 3 arms x 3 seeds at most = 5 trials, in " in text
+    listed = views.listing(ablation, place)
+    assert (listed["trials"], listed["recorded"]) == ("5", "0/5")
+
+
 def test_a_plan_counts_what_is_missing_and_why(place: Place) -> None:
     ablation = by_rate(seeds=3)
 
