@@ -38,7 +38,7 @@ figures: $(STAMP)
 	$(BIN)/bnstudy figures $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

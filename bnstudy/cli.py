@@ -115,14 +115,15 @@ def plan(
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Its name, such as my-question.")],
-    ablations: Annotated[Path, typer.Option(help="The folder to write it into.")] = Path("ablations"),
+    name: Annotated[str, typer.Argument(help="Its name, such as my-question.", show_default=False)],
+    ablations: Extra = None,
 ) -> None:
-    """A new ablation file to begin with, which runs as it is, and what to type next."""
+    """A new ablation file in ./ablations, or that folder; it runs as it is. Says what to type next."""
     from bnstudy import skeleton
 
-    out(f"{skeleton.write(name, ablations)} is yours to edit. It runs as it is:")
-    out("\n".join(skeleton.commands(name, ablations)))
+    folder = ablations or Path("ablations")
+    out(f"{skeleton.write(name, folder)} is yours to edit. It runs as it is:")
+    out("\n".join(skeleton.commands(name, folder)))
 
 
 @app.command()

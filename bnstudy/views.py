@@ -62,7 +62,9 @@ def _cell(value: Any) -> str:
 def listing(ablation: Ablation, place: study.Place) -> Row:
     """Return an ablation's line of the list."""
     arms, seeds, trials = len(ablation.arms), len(ablation.seeds), len(ablation.trials)
-    left = sum(len(trials) for _, trials in study.missing(ablation, place.ledger(ablation.name)))
+    left = trials
+    if (place.folder / f"{ablation.name}.jsonl").exists():  # without one, what reads ledgers is not loaded
+        left = sum(len(trials) for _, trials in study.missing(ablation, place.ledger(ablation.name)))
     return {
         "name": ablation.name,
         "question": ablation.question,

@@ -277,6 +277,8 @@ def same(before: object, after: object) -> bool:
         return found == (list(before) if isinstance(before, tuple) else before)
     if before is None or before is pd.NA or before != before:
         return bool(pd.isna(after))  # type: ignore[call-overload]
+    if before == "" and pd.isna(after):  # type: ignore[call-overload]
+        return True  # csv has one word for empty and missing
     return bool(before == after)
 
 

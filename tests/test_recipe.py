@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bnstudy import checks
 from bnstudy import recipe as module
 from bnstudy.errors import BnstudyError
 from bnstudy.recipe import (
@@ -35,6 +36,9 @@ GOLDEN: dict[str, dict[str, Any]] = {
     "9d53c2040d393e9b": {"batch_size": 64, "epochs": 20, "flush_denormals": False, "precision": "float64"},
     "00f647bf1cf08f9e": {"revisions": {**REVISIONS, "train": 2}},
 }
+
+
+DEFAULT = Recipe().as_dict()
 
 
 @pytest.fixture
@@ -85,25 +89,35 @@ def test_a_raised_revision_is_another_recipe() -> None:
 
 def test_every_field_is_part_of_the_name() -> None:
     others: dict[str, Any] = {
-        "data": "sample",
+        **{name: next(v for v in choices if v != DEFAULT[name]) for name, choices in checks.CHOICES.items()},
         "train_images": 40_000,
         "validation_images": 0,
+        "image_size": 32,
         "padding": 2,
-        "norm": "affine",
+        "depth": 7,
+        "width": 50,
         "eps": 1e-3,
         "momentum": 0.9,
-        "running_variance": "biased",
+        "running_start": 0,
+        "gamma": 2,
+        "groups": 2,
+        "ghost_size": 64,
+        "dropout": 0.5,
+        "replica": 1,
         "lr": 0.1,
         "batch_size": 64,
         "epochs": 1,
-        "precision": "float64",
-        "flush_denormals": False,
+        "updates": 7,
+        "norm_at": "conv1",
+        "probes": "averages",
         "revisions": {"nets": 3},
+        **{name: not DEFAULT[name] for name in FIELDS if isinstance(DEFAULT[name], bool)},
     }
-    one_choice = {"net", "pool", "init", "optimizer"}  # nothing else to choose yet
-    assert set(others) | one_choice == set(FIELDS)
-    names = {Recipe().replace(**{name: value}).fingerprint for name, value in others.items()}
-    assert len(names - {Recipe().fingerprint}) == len(others)
+    together = {"skip": {"net": "stack"}}  # what a field needs beside it
+    assert set(others) == set(FIELDS)
+    for name, value in others.items():
+        base = Recipe(**together.get(name, {}))
+        assert base.replace(**{name: value}).fingerprint != base.fingerprint, name
 
 
 @given(
@@ -226,7 +240,7 @@ def test_an_unknown_choice_is_told_with_the_nearest(name: str, value: str, neare
 
 
 def test_an_unknown_choice_like_no_other_is_told_with_all() -> None:
-    with pytest.raises(BnstudyError, match="Known: affine, batch_norm, batch_norm_scratch, none"):
+    with pytest.raises(BnstudyError, match="Known: affine, batch_norm, batch_norm_scratch, cone, "):
         Recipe(norm="xyz")
 
 

@@ -60,7 +60,10 @@ def test_a_table_is_plain_text(variable: str, monkeypatch: pytest.MonkeyPatch) -
 # Plans
 
 
-def test_a_plan_tells_where_factors_exist_and_that_some_arms_have_fewer_seeds(place: Place) -> None:
+def test_a_plan_tells_where_factors_exist_and_that_some_arms_have_fewer_seeds(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
     site = Factor(
         "site",
         levels=(Level("before"), Level("after", dropout_at="after_norms")),
