@@ -38,7 +38,8 @@ figures: $(STAMP)
 	$(BIN)/bnstudy figures $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto -m "not alone"
+	$(BIN)/pytest -m alone
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,7 +1,6 @@
 """What is wrong with a file that somebody wrote, and where: file, line and field, in one sentence."""
 
 import ast
-import inspect
 import re
 import traceback
 from collections.abc import Iterator, Mapping
@@ -64,6 +63,8 @@ def _call(text: str, names: Mapping[str, Any]) -> str:
 
 
 def _fields(declared: object) -> list[str]:
+    import inspect  # a fortieth of the time of `bnstudy list`, which rarely needs it
+
     if not callable(declared):
         return []
     return [
