@@ -122,7 +122,7 @@ class Queue:
         return [self.study.ask(self._of(trial)) for trial in trials]
 
     def _of(self, trial: Trial) -> dict[str, BaseDistribution]:
-        """Return the distributions of the factors of which a trial has a level: nested ones may be missing."""
+        """Return the distributions of the factors that a trial has a level of: nested ones may be missing."""
         return {name: self.distributions[name] for name, _ in trial.arm.levels}
 
     @_working()
