@@ -183,7 +183,7 @@ class BatchNorm(Moments):
 
 
 class ScratchBatchNorm(BatchNorm):
-    """Batch normalization written out from its formulas (d2l 8.5.2 and 8.5.4), differentiated by autograd.
+    """Batch normalization written out from its formulas (d2l 8.5.2 and 8.5.3), differentiated by autograd.
 
     `unbiased` chooses the variance that enters the running average: the framework's, with n - 1, or the
     textbook's, with n (twice as small for a fully connected layer at batch 2). The latter makes the shift

@@ -291,7 +291,7 @@ def plain_loop(job: Job, report: Callable[[int], None]) -> Result:
 
 
 def textbook_lenet(recipe: Recipe = BN_LENET) -> nn.Sequential:
-    """Return the textbook's concise LeNet (d2l 7.6 and 8.5.6) of a case, for one trial."""
+    """Return the textbook's concise LeNet (d2l 7.6 and 8.5.5) of a case, for one trial."""
 
     def norm(channels: int, kind: type[nn.Module]) -> nn.Module:
         return nn.Identity() if recipe.norm == "none" else kind(channels)

@@ -12,7 +12,7 @@ from bnstudy.recipe import Recipe
 
 
 class LeNet(PackedNet):
-    """K of the textbook's LeNets as one (d2l 7.6 and 8.5.6; LeCun et al. 1998): two convolutions of 5 x 5
+    """K of the textbook's LeNets as one (d2l 7.6 and 8.5.4; LeCun et al. 1998): two convolutions of 5 x 5
     and three linear layers, each but the last followed by the recipe's normalization, activation and pooling.
     """
 

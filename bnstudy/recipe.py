@@ -192,14 +192,14 @@ def level_name(value: Any) -> str:
 def momentum_of_old_weight(weight: float) -> float:
     """Return PyTorch's momentum, the new batch's weight, for the textbook's, the old value's weight.
 
-    d2l 8.5.4 keeps 0.9 of the running average, which is PyTorch's 0.1. Rounded to 12 digits, so that
+    d2l 8.5.3 keeps 0.9 of the running average, which is PyTorch's 0.1. Rounded to 12 digits, so that
     both ways of writing one recipe have one fingerprint.
     """
     return round(1 - weight, 12)
 
 
 BN_LENET = Recipe()
-"""The textbook's LeNet with batch normalization (d2l 8.5.6: LeNet without padding, lr 1, batch 256)."""
+"""The textbook's LeNet with batch normalization (d2l 8.5.4: LeNet without padding, lr 1, batch 256)."""
 
 LENET = Recipe(norm="none", padding=2, lr=0.9)
 """The textbook's LeNet (d2l 7.6): first convolution padded by 2, no normalization, lr 0.9."""
