@@ -112,7 +112,8 @@ def _interleaved(peers: Mapping[str, Callable[[], float]], say: Say) -> dict[str
     for repetition in range(REPETITIONS):
         for name, peer in peers.items():
             seen[name].append(peer())
-            say(f"{repetition + 1}/{REPETITIONS} {name}: {seen[name][-1]:,.0f} images/s")
+            unit = "GFLOP/s" if name == "peak" else "images/s"
+            say(f"{repetition + 1}/{REPETITIONS} {name}: {seen[name][-1]:,.0f} {unit}")
     return seen
 
 
