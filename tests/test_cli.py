@@ -187,16 +187,23 @@ def test_light_commands_load_no_heavy_library(words: tuple[str, ...], recorded: 
 
 @pytest.mark.alone
 @pytest.mark.parametrize("words", [("list",), ("--help",)])
-def test_list_and_help_take_half_a_second_of_processor_time(words: tuple[str, ...], tmp_path: Path) -> None:
-    """The best of some, since a machine that does something else slows even processor time down."""
+def test_list_and_help_take_little_more_than_the_libraries_of_the_door(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Half a second where importing those takes 0.2; both are measured, since one machine is at times half
+    as fast as at others. The best of some."""
 
-    def seconds() -> float:
+    def seconds(run: Callable[[], subprocess.CompletedProcess[str]]) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert command(tmp_path, *words).returncode == 0
+        assert run().returncode == 0
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert any(seconds() < 0.5 for _ in range(6))
+    def libraries() -> subprocess.CompletedProcess[str]:
+        code = "import typer, typer.main, pydantic.types, rich.console, rich.table"
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert any(seconds(lambda: command(tmp_path, *words)) < 2.5 * seconds(libraries) for _ in range(10))
 
 
 # From an empty folder
