@@ -27,7 +27,7 @@ class LeNet(PackedNet):
         self.input_norm = self._norm("input", 1)
         self.conv1 = PackedConv2d(trials, 1, 6, 5, recipe.padding, bias=bias["conv1"], fused=fused)
         self.conv1_norm = self._norm("conv1", 6)
-        self.conv2 = PackedConv2d(trials, 6, 16, 5, bias=bias["conv2"])
+        self.conv2 = PackedConv2d(trials, 6, 16, 5, bias=bias["conv2"], fused=fused)
         self.conv2_norm = self._norm("conv2", 16)
         self.fc1 = PackedLinear(trials, 16 * side**2, 120, bias=bias["fc1"])
         self.fc1_norm = self._norm("fc1", 120)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bnstudy import convolution
+from bnstudy import convolution, nets
+from bnstudy.recipe import BN_LENET, LENET, Recipe
 
 
 def drawn(*shape: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
@@ -42,3 +43,16 @@ def test_only_its_own_shape_fits() -> None:
         assert not convolution.fits(torch.empty(shape), 1, 0)
     assert not convolution.fits(torch.empty(2, 16, 6, 5, 5), 2, 0)
     assert not convolution.fits(torch.empty(2, 16, 6, 5, 5), 1, 1)
+
+
+@pytest.mark.parametrize("recipe", [BN_LENET, LENET], ids=["unpadded", "padded"])
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_second_convolution_of_a_fused_lenet_takes_it(
+    recipe: Recipe, fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    gradient = convolution._input_gradient
+    monkeypatch.setattr(convolution, "_input_gradient", lambda *args: (calls.append(1), gradient(*args))[1])  # type: ignore[func-returns-value]
+    net = nets.build([recipe] * 2, [0, 0], fused=fused)
+    torch.autograd.grad(net(torch.rand(3, 1, 28, 28)).sum(), list(net.parameters()))
+    assert len(calls) == fused
