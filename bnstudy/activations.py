@@ -4,13 +4,14 @@ x is float [batch, K * channels, *spatial] everywhere.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnstudy import seeds
-from bnstudy.layers import VECTORS
+from bnstudy.layers import in_whole_vectors
 from bnstudy.recipe import Recipe
 
 Follow = Callable[..., Tensor]
@@ -25,27 +26,13 @@ def following(recipe: Recipe, *, fused: bool = False) -> Follow:
     if fused and recipe.activation == "sigmoid":
         at_once = _fused()
         if recipe.norm_place == "before":
-            return lambda norm, x, pool=None: (
-                at_once(norm, x, pool=pool) if _fits(norm) else at_once(IDENTITY, norm(x), pool=pool)
-            )
-        activate = _alone(at_once)
+            return at_once
+        activate = partial(at_once, nn.Identity())
     if recipe.norm_place == "before":
         return lambda norm, x, pool=None: pooled(activate(norm(x)), pool)
     if recipe.norm_place == "after":
         return lambda norm, x, pool=None: pooled(norm(activate(x)), pool)
     return lambda norm, x, pool=None: norm(pooled(activate(x), pool))
-
-
-def _alone(at_once: Follow) -> Callable[[Tensor], Tensor]:
-    return lambda x: at_once(IDENTITY, x)
-
-
-IDENTITY = nn.Identity()
-
-
-def _fits(norm: nn.Module) -> bool:
-    """Return whether a normalization is a scale and a shift, which `bnstudy.fused` does at once."""
-    return isinstance(norm, nn.Identity) or hasattr(norm, "coefficients")
 
 
 def _fused() -> Follow:
@@ -57,24 +44,12 @@ def _fused() -> Follow:
 
 def sigmoid(x: Tensor) -> Tensor:
     """Return the logistic function of x: float [batch, K * channels, *spatial]."""
-    return _in_whole_vectors(torch.sigmoid, x)
+    return in_whole_vectors(torch.sigmoid, x)
 
 
 def tanh(x: Tensor) -> Tensor:
     """Return the hyperbolic tangent of x: float [batch, K * channels, *spatial]."""
-    return _in_whole_vectors(torch.tanh, x)
-
-
-def _in_whole_vectors(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return function(x), filled up to whole vectors and cut again.
-
-    The framework computes the values that are left after whole vectors in another way, and with the width
-    of the pack it would change which those are: a batch that leaves some is filled up.
-    """
-    if x.numel() % VECTORS == 0:
-        return function(x)
-    fill = [0, 0] * (x.dim() - 1) + [0, -len(x) % VECTORS]
-    return function(F.pad(x, fill))[: len(x)]
+    return in_whole_vectors(torch.tanh, x)
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": sigmoid, "relu": torch.relu, "tanh": tanh}

@@ -3,13 +3,10 @@
 Everywhere x is float [batch, channels, *spatial], and a channel's moments are over all other axes.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnstudy.layers import VECTORS
 from bnstudy.running import Running
 from bnstudy.sums import over_batch, over_channels
 
@@ -36,16 +33,6 @@ def moments(x: Tensor, *, least: int = 2) -> tuple[Tensor, Tensor]:
 def at_least_float32(x: Tensor) -> Tensor:
     """Return x, half precision as float32."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def in_whole_vectors(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return function(x), element by element, with the batch filled up to whole vectors.
-
-    The framework computes what is left after them in another way, and the width of a pack decides what is.
-    """
-    if x.numel() % VECTORS == 0:
-        return function(x)
-    return function(F.pad(x, [0, 0] * (x.dim() - 1) + [0, -len(x) % VECTORS]))[: len(x)]
 
 
 def scaled(x_hat: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:

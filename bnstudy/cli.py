@@ -275,7 +275,9 @@ def doctor(data_dir: DataDir = None, results: Results = RESULTS, as_json: Json =
 def bench(
     workers: Workers = None,
     epochs: Annotated[int, typer.Option(help="Epochs a trial; more is steadier.", min=1)] = 2,
-    case: Annotated[str, typer.Option(help="The recipe: bn-lenet, own-images, batch-128, ...")] = "bn-lenet",
+    case: Annotated[
+        str, typer.Option(help="bn-lenet, own-images, batch-128, no-norm, padded, max-pool, adam or dropout.")
+    ] = "bn-lenet",
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:

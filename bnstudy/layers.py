@@ -15,6 +15,16 @@ VECTORS = 32
 """Floats that the framework computes at once, element by element: 2 vectors with AVX-512."""
 
 
+def in_whole_vectors(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Return function(x), element by element, with the batch filled up to whole vectors.
+
+    The framework computes what is left after them in another way, and the width of a pack decides what is.
+    """
+    if x.numel() % VECTORS == 0:
+        return function(x)
+    return function(F.pad(x, [0, 0] * (x.dim() - 1) + [0, -len(x) % VECTORS]))[: len(x)]
+
+
 class PackedConv2d(nn.Module):
     """K convolutions: weight [K, out, in, kernel, kernel], bias [K, out] or none.
 

@@ -14,8 +14,8 @@ PER_TRIAL = ("lr",)
 """Recipe fields that the trials of one pack may differ in."""
 
 IMAGES_PER_STEP = 2048
-"""Trials x batch size of a pack: 8 trials at batch 256. In two processes on two cores a step took 146 ms for
-8 trials, 91 ms for 4, 61 ms for 2."""
+"""Trials x batch size of a pack: 8 trials at batch 256. Interleaved in two processes on two cores, packs of 8
+passed 24.9 thousand images a second and packs of 4 22.9."""
 
 LARGEST = 8
 """Trials of a pack at small batches: 16 is the largest pack known to leave its trials' bits alone."""

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bnstudy.batchnorm import Moments, in_whole_vectors, moments, scaled
+from bnstudy.batchnorm import Moments, moments, scaled
+from bnstudy.layers import in_whole_vectors
 
 Array = NDArray[np.float64]
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from bnstudy.batchnorm import Moments, in_whole_vectors, moments, scaled
+from bnstudy.batchnorm import Moments, moments, scaled
+from bnstudy.layers import in_whole_vectors
 from bnstudy.sums import over_batch, over_channels
 
 HALF = 0.6745

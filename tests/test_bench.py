@@ -1,6 +1,7 @@
 """The benchmark compares like with like: every peer trains the same recipe for real, and is timed whole."""
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from torchvision.datasets import FashionMNIST
 
-from bnstudy import bench, data, nets, textbook
+from bnstudy import bench, cli, data, nets, textbook
 from bnstudy.errors import BnstudyError
 from bnstudy.executors import Event, Failed, InProcess
 from bnstudy.packs import Job, Result, plan
@@ -130,6 +132,13 @@ def test_every_case_is_one_pack_a_worker_of_the_textbook_s_network(name: str) ->
     recipe = packs[0].trials[0].arm.recipe
     theirs = sum(p.numel() for p in bench.textbook_lenet(recipe).parameters())
     assert theirs == sum(p.numel() for p in nets.build([recipe], [0]).parameters())
+
+
+def test_the_door_names_every_case() -> None:
+    (option,) = [
+        each for each in typer.main.get_command(cli.app).commands["bench"].params if each.name == "case"
+    ]  # type: ignore[attr-defined]
+    assert re.findall(r"[a-z]+-[a-z0-9]+|adam|dropout|padded", option.help) == list(bench.CASES)
 
 
 def test_an_unknown_case_is_refused() -> None:
