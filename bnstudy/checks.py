@@ -44,6 +44,14 @@ LEAST = {
     "epochs": 1,
     "updates": 0,
 }
+OF_ONE_NET: dict[str, tuple[str, Any]] = {
+    "depth": ("stack", 5),
+    "width": ("stack", 100),
+    "skip": ("stack", "none"),
+    "padding": ("lenet", 0),
+}
+"""Fields that one network alone has, and their defaults."""
+
 BATCH_NORMS = (
     *("batch_norm", "batch_norm_scratch", "mean_only", "std_only", "rms_only", "population"),
     *("whitening", "rank_uniform", "rank_gaussian", "sparse_batch_norm", "yeo_johnson"),
@@ -121,8 +129,14 @@ def _combinations(recipe: "Recipe") -> None:
         )
     if not recipe.norm_at:
         raise BnstudyError("norm_at names no site; a network without normalization is norm='none'.")
-    if recipe.net != "stack" and recipe.skip != "none":
-        raise BnstudyError(f"skip = {recipe.skip!r} is for net='stack', not {recipe.net!r}.")
+    for name, (net, unused) in OF_ONE_NET.items():
+        value = getattr(recipe, name)
+        if recipe.net != net and value != unused:
+            raise BnstudyError(f"{name} = {value!r} is for net={net!r}, not {recipe.net!r}.")
+    if recipe.norm == "none" and recipe.trained != "all":
+        raise BnstudyError(
+            f"trained = {recipe.trained!r} needs scales and shifts, which norm='none' has not."
+        )
     if recipe.ghost_size and recipe.batch_size % recipe.ghost_size:
         raise BnstudyError(
             f"ghost_size = {recipe.ghost_size} must divide batch_size = {recipe.batch_size}, "

@@ -32,7 +32,7 @@ P0, P1, P2, P3 = (np.float32(v) for v in (0.49999231495, 0.16667114650, 0.041890
 LEAST, MOST = np.float32(-87), np.float32(89)
 """exp of more than 88.4 counts as infinite, so that the sigmoid of what is far below zero is zero."""
 WHOLE = np.float32(1.5 * 2**23)
-"""A number between 0 and 2**22 added to this leaves its nearest whole number in the last bits."""
+"""A number below 2**22 in size, added to this, leaves its nearest whole number in the last bits."""
 
 
 @intrinsic

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -113,7 +114,7 @@ def test_every_field_is_part_of_the_name() -> None:
         "revisions": {"nets": 3},
         **{name: not DEFAULT[name] for name in FIELDS if isinstance(DEFAULT[name], bool)},
     }
-    together = {"skip": {"net": "stack"}}  # what a field needs beside it
+    together = {name: {"net": "stack"} for name in ("skip", "depth", "width")}  # what a field needs beside it
     assert set(others) == set(FIELDS)
     for name, value in others.items():
         base = Recipe(**together.get(name, {}))
@@ -242,6 +243,30 @@ def test_an_unknown_choice_is_told_with_the_nearest(name: str, value: str, neare
 def test_an_unknown_choice_like_no_other_is_told_with_all() -> None:
     with pytest.raises(BnstudyError, match="Known: affine, batch_norm, batch_norm_scratch, cone, "):
         Recipe(norm="xyz")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"depth": 7}, "depth = 7 is for net='stack', not 'lenet'."),
+        ({"width": 50}, "width = 50 is for net='stack', not 'lenet'."),
+        ({"net": "stack", "padding": 2}, "padding = 2 is for net='lenet', not 'stack'."),
+        (
+            {"norm": "none", "trained": "norms"},
+            "trained = 'norms' needs scales and shifts, which norm='none'",
+        ),
+    ],
+)
+def test_a_field_that_would_be_ignored_is_refused(fields: dict[str, Any], told: str) -> None:
+    """Else one training would have two names."""
+    with pytest.raises(BnstudyError, match=re.escape(told)):
+        Recipe(**fields)
+
+
+def test_a_default_of_one_network_is_the_recipe_s() -> None:
+    assert {name: unused for name, (_, unused) in checks.OF_ONE_NET.items()} == {
+        name: DEFAULT[name] for name in checks.OF_ONE_NET
+    }
 
 
 def test_an_unknown_field_is_told_with_the_nearest() -> None:
