@@ -24,6 +24,7 @@ from bnstudy.ledger import Ledger
 from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Pack, Result, plan
 from bnstudy.recipe import BN_LENET, Recipe
+from bnstudy.storage import open_storage
 from bnstudy.words import counted
 
 RATES = (0.03, 0.1, 0.3, 0.5, 1, 2, 3, 10)
@@ -192,7 +193,7 @@ def _finish(pool: Pool, packs: tuple[Pack, ...], images: Path | None) -> list[Re
 def _packed(pool: Pool, asked: Asked, say: Say) -> float:
     """Run complete trials through queue, workers and ledger."""
     with tempfile.TemporaryDirectory() as folder:
-        storage = schedule.open_storage(Path(folder), say)
+        storage = open_storage(Path(folder), say)
         ledger = Ledger(Path(folder) / "bench.jsonl")
         start = time.perf_counter()
         run = schedule.Run(_design(asked), ledger, storage, pool, images=asked.images)

@@ -110,8 +110,9 @@ def run(
     """
     with terminable():
         from bnstudy import schedule
+        from bnstudy.storage import lease
 
-        with schedule.lease(place.folder):
+        with lease(place.folder):
             for ablation in ablations:
                 place.ledger(ablation.name).set_aside_torn_line()
             left = {a.name: len(missing(a, place.ledger(a.name))) for a in ablations}
@@ -131,11 +132,12 @@ def _train(
 ) -> dict[str, Tally]:
     """Train ablations that miss packs, `most` packs at the most."""
     from bnstudy import data, executors, provenance, schedule, work
+    from bnstudy.storage import open_storage
 
     devices = worker_devices(machinery, most)
     real = [a.name for a in ablations if any(arm.recipe.data != "sample" for arm in a.arms)]
     images = data.fetch(machinery.data_dir, place.say) if real else None
-    storage = schedule.open_storage(place.folder, place.say)
+    storage = open_storage(place.folder, place.say)
     facts = {**provenance.code(), **provenance.host()}
     place.say(f"{len(devices)} worker{'s' if len(devices) > 1 else ''} on {', '.join(sorted(set(devices)))}")
     pool = executors.Pool(work.run_pack, devices)

@@ -35,7 +35,7 @@ MACHINE = modules(
 )
 BOOKS = modules(
     """
-    executors ledger mistakes provenance registry schedule
+    executors ledger mistakes provenance registry schedule storage
     """
 )
 JUDGEMENT = modules(
@@ -115,9 +115,9 @@ def test_books_and_judgement_never_see_a_tensor(module: str) -> None:
     assert not outside(imports(PACKAGE / f"{module}.py")) & TORCH
 
 
-def test_the_schedule_alone_knows_optuna() -> None:
+def test_the_schedule_and_the_storage_alone_know_optuna() -> None:
     knowing = {m for m in MODULES if "optuna" in outside(imports(PACKAGE / f"{m}.py"))}
-    assert knowing == {"schedule"}
+    assert knowing == {"schedule", "storage"}
 
 
 def test_imports_are_read_inside_functions_too(tmp_path: Path) -> None:

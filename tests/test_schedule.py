@@ -4,7 +4,6 @@ import ast
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import fakes
@@ -22,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from bnstudy import executors, schedule
+from bnstudy import executors, schedule, storage
 from bnstudy import ledger as ledger_module
 from bnstudy.design import Ablation, Factor, Level, across
 from bnstudy.errors import BnstudyError
@@ -31,6 +30,7 @@ from bnstudy.ledger import Ledger, Record
 from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Result, images_of, plan
 from bnstudy.schedule import ATTEMPTS, Queue, Run, Tally
+from bnstudy.storage import open_storage
 
 ABLATION = fakes.design()
 TRIALS = ABLATION.trials
@@ -48,13 +48,13 @@ def ledger_in(folder: Path) -> Ledger:
 
 
 def storage_in(folder: Path) -> optuna.storages.BaseStorage:
-    return schedule.open_storage(folder, pytest.fail)
+    return open_storage(folder, pytest.fail)
 
 
 def execute(folder: Path, run: Any = fakes.train, ablation: Ablation = ABLATION, **options: Any) -> Tally:
     """Run what is missing in this process, as `bnstudy run` does."""
-    storage = schedule.open_storage(folder, lambda text: None)
-    return Run(ablation, ledger_in(folder), storage, InProcess(run), **options).execute()
+    opened = open_storage(folder, lambda text: None)
+    return Run(ablation, ledger_in(folder), opened, InProcess(run), **options).execute()
 
 
 def undisturbed(ablation: Ablation = ABLATION) -> list[tuple[str, Outcome]]:
@@ -179,9 +179,10 @@ def test_more_seeds_stay_in_the_same_study(tmp_path: Path) -> None:
     assert_mirrored(tmp_path, fakes.design(seeds=3))
 
 
-def test_nothing_private_of_optuna_is_used() -> None:
+@pytest.mark.parametrize("module", [schedule, storage])
+def test_nothing_private_of_optuna_is_used(module: ModuleType) -> None:
     """Private names move without notice."""
-    tree = ast.parse(Path(schedule.__file__).read_text())
+    tree = ast.parse(Path(str(module.__file__)).read_text())
     names = [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
@@ -223,9 +224,9 @@ def test_a_damaged_storage_is_set_aside_and_made_again(
     damaged = damage(journal.read_bytes())
     journal.write_bytes(damaged)
     said: list[str] = []
-    storage = schedule.open_storage(tmp_path, said.append)
+    opened = open_storage(tmp_path, said.append)
     more = fakes.design(seeds=3)
-    Run(more, ledger_in(tmp_path), storage, InProcess(fakes.train)).execute()
+    Run(more, ledger_in(tmp_path), opened, InProcess(fakes.train)).execute()
     assert fakes.seen(ledger_in(tmp_path)) == undisturbed(more)
     assert_mirrored(tmp_path, more)
     assert said == [f"{journal} is damaged and was set aside; the queue is rebuilt from the ledger."]
@@ -265,44 +266,6 @@ def test_nobody_waits_for_the_lock_of_a_killed_coordinator(
     start = time.monotonic()
     execute(tmp_path, ablation=fakes.design(seeds=3))
     assert time.monotonic() - start < 2
-
-
-# The lease
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from bnstudy import executors, schedule
-from bnstudy import ledger as ledger_module
-with schedule.lease(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_a_second_coordinator_is_refused_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        refusal = pytest.raises(BnstudyError, match=r"Another bnstudy is running on .*--results")
-        with refusal, schedule.lease(tmp_path):
-            pytest.fail("two coordinators")
-        holder.kill()
-        holder.wait()
-        with schedule.lease(tmp_path):
-            pass
-    with schedule.lease(tmp_path):
-        pass
-
-
-def test_a_folder_that_cannot_be_written_to_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    refusal = pytest.raises(BnstudyError, match=r"Cannot write to .*file.*: .*--results")
-    with refusal, schedule.lease(tmp_path / "file"):
-        pytest.fail("no folder")
-    (tmp_path / "optuna.journal").mkdir()
-    with pytest.raises(BnstudyError, match=r"Cannot write to .*optuna\.journal: .*--results"):
-        storage_in(tmp_path)
 
 
 # A run
@@ -511,7 +474,7 @@ def test_a_storage_deleted_in_the_middle_of_a_run_loses_nothing(tmp_path: Path) 
 @contextmanager
 def at_line(number: int, act: Callable[[], None]) -> Iterator[list[int]]:
     """Act when line `number` of bnstudy's books is about to run; yield a list that grows by each line."""
-    modules = (schedule, executors, ledger_module)
+    modules = (schedule, storage, executors, ledger_module)
     files, passed = {module.__file__ for module in modules}, []
 
     def local(frame: FrameType, event: str, argument: object) -> Any:
