@@ -47,7 +47,8 @@ JUDGEMENT = modules(
 )
 DOOR = modules(
     """
-    __main__ bench certificate cli doctor lookup options progress record_commands sampling skeleton
+    __main__ bench certificate cli doctor lookup options progress record_commands run_commands
+    sampling skeleton
     study textbook verify views
     """
 )
