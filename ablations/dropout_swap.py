@@ -1,6 +1,6 @@
 """Can batch normalization replace dropout?
 
-Expected: both regularize (Luo et al. 2018), and together they may do harm: dropout in front of a
+Expected: both regularize (Luo et al. 2019), and together they may do harm: dropout in front of a
 normalization gives its running averages a variance that prediction does not have, which took a DenseNet on
 CIFAR-100 from 77.4 to 68.6 (Li et al. 2019). Recomputed statistics should get that part back.
 """

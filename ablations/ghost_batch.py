@@ -1,6 +1,6 @@
 """Does the noise of small batches help, and are moments of 50 to 100 images best?
 
-Expected: ghost batches regularize small and medium batches (Summers & Dinneen 2020) and close the gap of
+Expected: ghost batches regularize small and medium batches (Summers & Dinneen 2020) and narrow the gap of
 large ones (Hoffer et al. 2017). Every step sees 256 images; only the moments are of fewer, which tells their
 noise apart from the gradient's. An epoch's smaller last batch is left out: every ghost batch is whole.
 """

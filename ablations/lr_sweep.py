@@ -3,7 +3,7 @@
 Expected: batch normalization's gains come from larger learning rates, and at small ones both train alike
 (Bjorck et al. 2018); rates too small fail as well, for lack of time. Sigmoid networks saturate at 10%
 rather than overflow, so that success is training accuracy and not the absence of NaN (Iyer, Hanin &
-Rolnick 2022 threshold accuracy likewise).
+Rolnick 2023 threshold accuracy likewise).
 """
 
 from bnstudy.claims import Claim, at_best, equal_within, largest_workable, ratio_at_least

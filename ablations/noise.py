@@ -1,7 +1,7 @@
 """Does batch normalization work by its noise, or by reducing internal covariate shift?
 
 Expected: BN with noise behind it, so that the shift is larger than without BN, trains about as well
-(Santurkar et al. 2018); the noise of the moments regularizes (Luo et al. 2018; Teye et al. 2018). The
+(Santurkar et al. 2018); the noise of the moments regularizes (Luo et al. 2019; Teye et al. 2018). The
 population's statistics have none; with noise of a batch's variance they are BN again, if noise is all.
 """
 

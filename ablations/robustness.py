@@ -1,7 +1,7 @@
 """Does batch normalization cost robustness?
 
-Expected: yes: at equal accuracy on clean images a network with BN is less robust to noise and to adversarial
-steps on its pixels (Galloway et al. 2019). The step is the sign of the loss's gradient (FGSM).
+Expected: yes: with BN networks are less robust to noise and to small adversarial changes of their inputs, by
+ten points and more (Galloway et al. 2019). The step is the sign of the loss's gradient (FGSM).
 """
 
 from bnstudy.claims import Claim, at_most

@@ -2,7 +2,8 @@
 
 Expected: whitening in groups beats full whitening (Huang et al. 2019): 64 images cannot determine the
 covariance of 120 features, and eps on its diagonal only keeps it invertible. Forcing a Gaussian is
-ineffective (Ness 2022), a Yeo-Johnson power transform helps (Eftekhari & Papyan 2025).
+ineffective (Van Ness & Udell 2022), a Yeo-Johnson power transform with noise behind it helps (Eftekhari &
+Papyan 2025).
 """
 
 from bnstudy.claims import Claim, at_least, at_most

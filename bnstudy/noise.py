@@ -10,8 +10,9 @@ from bnstudy.seeds import stream
 from bnstudy.sums import over_batch, over_channels
 
 CENTRES, SCALES, WIDTH = 0.5, 1.25, 0.1
-"""Of Santurkar et al. (2018, appendix A): each step's mean shift is uniform within +-0.5 and its mean scale
-from 1 to 1.25; an image's shift is uniform within 0.1 of the one, its scale normal about the other by 0.1."""
+"""After Santurkar et al. (2018, appendix A; recalled, the text was not at hand): each step's mean shift is
+uniform within +-0.5 and its mean scale from 1 to 1.25; an image's shift is uniform within 0.1 of the one, its
+scale normal about the other by 0.1."""
 
 
 class Noisy(nn.Module):

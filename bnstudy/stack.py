@@ -27,7 +27,7 @@ class Stack(PackedNet):
     """K stacks of `depth` hidden layers of `width` units as one, over the pixels.
 
     Each layer takes the activation of the normalized sum before it. With skips its output is added to that
-    sum, untouched on its way up ("full pre-activation", He et al. 2016b), scaled by a learned number that
+    sum, untouched on its way up ("full pre-activation", He et al. 2016), scaled by a learned number that
     starts at 0 for SkipInit (De & Smith 2020, section 4); without, it is the sum. So all kinds normalize at
     the same places, and the output layer sees normalized activations.
     """

@@ -41,8 +41,8 @@ BOOKS = modules(
 JUDGEMENT = modules(
     """
     certify contrasts drawing evidence figures label_table marks orders parties phrases placebo
-    plot_effects plot_lines plot_published plot_rates plot_strips ratios sentences sidecar stats style
-    verdicts weighing workable
+    plot_effects plot_lines plot_published plot_rates plot_strips ratios references sentences sidecar
+    stats style verdicts weighing workable
     """
 )
 DOOR = modules(
