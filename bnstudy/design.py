@@ -5,11 +5,21 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from bnstudy import kinds
+from bnstudy import confounds, kinds
 from bnstudy.claim_check import check_claim
 from bnstudy.claims import Claim
 from bnstudy.errors import BnstudyError, unknown
-from bnstudy.factors import Also, Factor, Level, across, changes, check_nesting, check_overlap
+from bnstudy.factors import (
+    Also,
+    Factor,
+    Level,
+    Pairs,
+    across,
+    changes,
+    check_nesting,
+    check_overlap,
+    tuned,
+)
 from bnstudy.recipe import BN_LENET, Recipe, digest
 
 __all__ = [
@@ -25,6 +35,7 @@ __all__ = [
     "Trial",
     "across",
     "trial_id",
+    "tuned",
 ]
 
 PROFILES = ("smoke", "quick", "paper")
@@ -74,8 +85,10 @@ SMOKE = Profile(
 class Arm:
     """One level of every factor, and the recipe that they make of the base."""
 
-    levels: tuple[tuple[str, str], ...]
+    levels: Pairs
     recipe: Recipe
+    untuned: bool = False
+    """Whether the recipe still lacks the values that a search is to find."""
 
     @property
     def name(self) -> str:
@@ -93,6 +106,8 @@ class Trial:
     @cached_property
     def id(self) -> str:
         """16 hexadecimal digits that name what the trial is: its recipe's fingerprint and its seed."""
+        if self.arm.untuned:  # no record has such a name: nothing counts as done before the search
+            return digest(f"untuned {self.arm.name}/{self.seed}")
         return trial_id(self.arm.recipe, self.seed)
 
 
@@ -121,6 +136,10 @@ class Ablation:
     name: str = ""
     caps: Mapping[str, int] = field(default_factory=dict)
     """What no arm has more of, where a profile says so."""
+    picked: tuple[Pairs, ...] = ()
+    """The arms, each by its levels, where they are not every combination of levels."""
+    found: tuple[tuple[Pairs, tuple[tuple[str, Any], ...]], ...] = ()
+    """By an arm's levels, the recipe fields that the search of its tuned factors found."""
     declared: "Ablation | None" = field(default=None, repr=False, compare=False)
     """The whole design, where this is the part of it that a profile runs."""
 
@@ -158,8 +177,9 @@ class Ablation:
 
     @cached_property
     def arms(self) -> tuple[Arm, ...]:
-        """Every combination of levels, the last factor moving fastest; a nested factor where it exists."""
-        return _arms(self.factors, self.base, tuple(self.caps.items()))
+        """Every combination of levels, the last factor moving fastest, a nested factor where it exists; or
+        those that are picked."""
+        return _arms(self.factors, self.base, tuple(self.caps.items()), self.picked, self.found)
 
     @property
     def control(self) -> Arm:
@@ -189,34 +209,40 @@ class Ablation:
 
 
 @lru_cache(maxsize=256)
-def _arms(factors: tuple[Factor, ...], base: Recipe, caps: tuple[tuple[str, int], ...]) -> tuple[Arm, ...]:
+def _arms(
+    factors: tuple[Factor, ...],
+    base: Recipe,
+    caps: tuple[tuple[str, int], ...],
+    picked: tuple[Pairs, ...],
+    found: tuple[tuple[Pairs, tuple[tuple[str, Any], ...]], ...],
+) -> tuple[Arm, ...]:
     """Return the arms of a design, checked for confounds; once, although an ablation is copied for its name
     and for each profile: with twenty of them `bnstudy list` takes half as long."""
-    arms = tuple(
-        Arm(tuple((f.name, level.name) for f, level in chosen), _recipe(base, [v for _, v in chosen], caps))
-        for chosen in _combinations(factors, ())
-    )
-    _check_confounds(factors, arms)
-    return arms
+    values, by_name = dict(found), {factor.name: factor for factor in factors}
+    searched = {factor.name for factor in factors if factor.search}
+    arms = []
+    for levels in picked or _combinations(factors, ()):
+        chosen = [by_name[name].level(level) for name, level in levels]
+        recipe = _recipe(base, changes(chosen) | dict(values.get(levels, ())), caps)
+        arms.append(Arm(levels, recipe, levels not in values and not searched.isdisjoint(dict(levels))))
+    confounds.check(factors, arms)
+    return tuple(arms)
 
 
-def _recipe(base: Recipe, levels: Sequence[Level], caps: tuple[tuple[str, int], ...]) -> Recipe:
-    changed = changes(levels)
+def _recipe(base: Recipe, changed: Mapping[str, Any], caps: tuple[tuple[str, int], ...]) -> Recipe:
     capped = {name: min(cap, changed.get(name, getattr(base, name))) for name, cap in caps}
-    return base.replace(**changed | capped)
+    return base.replace(**{**changed, **capped})
 
 
-def _combinations(
-    factors: Sequence[Factor], chosen: tuple[tuple[Factor, Level], ...]
-) -> Iterator[tuple[tuple[Factor, Level], ...]]:
+def _combinations(factors: Sequence[Factor], chosen: Pairs) -> Iterator[Pairs]:
     """Yield every combination of levels of the factors that exist beside those chosen before them."""
     if not factors:
         yield chosen
-    elif not factors[0].exists({factor.name: level.name for factor, level in chosen}):
+    elif not factors[0].exists(dict(chosen)):
         yield from _combinations(factors[1:], chosen)
     else:
         for level in factors[0].levels:
-            yield from _combinations(factors[1:], (*chosen, (factors[0], level)))
+            yield from _combinations(factors[1:], (*chosen, (factors[0].name, level.name)))
 
 
 def _check_kinds(ablation: Ablation) -> None:
@@ -243,43 +269,3 @@ def _check_ablation(ablation: Ablation) -> None:
     _ = ablation.arms  # checked for confounds as they are made
     for claim in ablation.claims if is_whole else ():
         check_claim(ablation, claim)
-
-
-def _check_confounds(factors: tuple[Factor, ...], arms: tuple[Arm, ...]) -> None:
-    """The confound guard: compare every arm's resolved recipe with the same arm at each factor's control."""
-    if len({arm.recipe for arm in arms}) < len(arms):
-        raise BnstudyError(_same_recipe(arms))
-    by_levels = {arm.levels: arm for arm in arms}
-    for arm in arms:
-        for factor in factors:
-            control = by_levels[_at_control(factors, arm, factor)]
-            changed = {name for name, _ in set(arm.levels) ^ set(control.levels)}
-            declared = {name for f in factors if f.name in changed for name in f.varies}
-            found = arm.recipe.differences(control.recipe) if changed else {}
-            undeclared = [name for name in found if name not in declared]
-            if undeclared:
-                raise BnstudyError(_confound(arm, control, factor, undeclared[0]))
-
-
-def _at_control(factors: tuple[Factor, ...], arm: Arm, factor: Factor) -> tuple[tuple[str, str], ...]:
-    """Return the arm's levels with one factor at its control, and without or with what is nested below."""
-    had, chosen = dict(arm.levels), dict[str, str]()
-    for each in factors:
-        if each.exists(chosen):
-            level = each.control.name if each is factor else had.get(each.name, each.control.name)
-            chosen[each.name] = level
-    return tuple(chosen.items())
-
-
-def _confound(arm: Arm, control: Arm, factor: Factor, name: str) -> str:
-    here, there = arm.recipe.differences(control.recipe)[name]
-    return (
-        f"Arms {arm.name} and {control.name} also differ in {name!r} ({here!r} and {there!r}), which factor "
-        f"{factor.name!r} does not declare: a confound. Leave the field alone, or add it to varies=(...)."
-    )
-
-
-def _same_recipe(arms: tuple[Arm, ...]) -> str:
-    seen: dict[Recipe, Arm] = {}
-    twin = next(arm for arm in arms if seen.setdefault(arm.recipe, arm) is not arm)
-    return f"Arms {seen[twin.recipe].name} and {twin.name} have the same recipe: there is nothing to compare."

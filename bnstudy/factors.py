@@ -14,6 +14,12 @@ ROLES = ("scientific", "nuisance")
 RESERVED = ("ablation", "trial", "seed", "fingerprint", *(f.name for f in fields(Outcome)))
 """Columns of every table of records; factors are columns too."""
 
+TUNED = "tuned"
+"""The one level of a factor that is tuned."""
+
+Pairs = tuple[tuple[str, str], ...]
+"""Names of factors and of their levels, in the order of declaration."""
+
 
 @dataclass(frozen=True)
 class Also:
@@ -52,6 +58,9 @@ class Factor:
 
     `where` nests it: the factor exists only in arms that have one of these levels of other factors, declared
     before it; `where={"dropout": ("0.1", "0.5")}`. Other arms have no level of it.
+
+    With `search` each arm has the best of these levels (of learning rates: the best between the smallest and
+    the largest) by its own validation accuracy, and the factor's one level says so; see `tuned`.
     """
 
     name: str
@@ -60,6 +69,7 @@ class Factor:
     control: Level
     varies: tuple[str, ...]
     where: tuple[tuple[str, tuple[str, ...]], ...]
+    search: tuple[Level, ...]
 
     def __init__(
         self,
@@ -71,6 +81,7 @@ class Factor:
         role: str = "scientific",
         varies: Sequence[str] = (),
         where: Mapping[str, Sequence[str]] | None = None,
+        search: Sequence[Level] = (),
     ) -> None:
         """Give `control` and `treatments`, or `levels`, whose first is then the control."""
         every = _levels(name, control, treatments, levels)
@@ -84,6 +95,7 @@ class Factor:
         object.__setattr__(self, "control", control or every[0])
         object.__setattr__(self, "varies", tuple(varies) or (name,))
         object.__setattr__(self, "where", tuple((k, tuple(v)) for k, v in (where or {}).items()))
+        object.__setattr__(self, "search", tuple(search))
 
     def level(self, name: str) -> Level:
         """Return the level of that name, or raise an error with the nearest one."""
@@ -95,13 +107,18 @@ class Factor:
     def only(self, names: Sequence[str]) -> "Factor":
         """Return the factor with some of its levels, in the order of declaration."""
         kept = [self.level(name) for name in names]
+        return self.of([level for level in self.levels if level in kept])
+
+    def of(self, levels: Sequence[Level]) -> "Factor":
+        """Return the factor with other levels; the first is the control where its own is not among them."""
         return Factor(
             self.name,
-            control=self.control if self.control in kept else None,
-            levels=[level for level in self.levels if level in kept],
+            control=self.control if self.control in levels else None,
+            levels=levels,
             role=self.role,
             varies=self.varies,
             where=dict(self.where),
+            search=self.search,
         )
 
     def exists(self, levels: Mapping[str, str]) -> bool:
@@ -116,6 +133,18 @@ class Factor:
 def across(name: str, *values: Any, role: str = "nuisance", **options: Any) -> Factor:
     """Return a factor with one level for each value of a recipe field: `across("lr", 0.1, 1)`."""
     return Factor(name, levels=[Level(level_name(v), **{name: v}) for v in values], role=role, **options)
+
+
+def tuned(name: str, *values: Any, **options: Any) -> Factor:
+    """Return a nuisance factor that every arm has at its own best value: `tuned("lr", 0.01, 1000)`.
+
+    `bnstudy run` searches first, on the validation images and with as many trials for each arm: learning
+    rates between the smallest and the largest value, other fields among the values.
+    """
+    search = [Level(level_name(v), **{name: v}) for v in values]
+    if len(search) < 2:
+        raise BnstudyError(f"tuned({name!r}, ...) needs at least two values to search among.")
+    return Factor(name, levels=[Level(TUNED, f"tuned {name}")], role="nuisance", search=search, **options)
 
 
 def changes(levels: Iterable[Level]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Packs: which trials train together as one network, planned from the whole design."""
 
+from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -43,9 +44,10 @@ def plan(ablation: Ablation) -> tuple[Pack, ...]:
 
     Where a factor may differ inside a pack, the arms of one seed train together and share their images;
     else, and where the profile leaves one level of it, the seeds of one arm do, each with its own. A group
-    is cut in declared order, so that a seed or level that is added at the end moves no earlier pack.
+    is cut in declared order, so that a seed or level that is added at the end moves no earlier pack. Arms
+    that were picked one by one share images where a seed has more of them than an arm has seeds.
     """
-    shares_images = any(
+    shares_images = not _few_picked(ablation) and any(
         set(factor.varies) <= set(PER_TRIAL) and not _cut_to_one(ablation, factor)
         for factor in ablation.factors
     )
@@ -64,6 +66,12 @@ def plan(ablation: Ablation) -> tuple[Pack, ...]:
 def _cut_to_one(ablation: Ablation, factor: Factor) -> bool:
     """Return whether a profile leaves one level of several: nothing is left for a seed's arms to share."""
     return len(factor.levels) == 1 < len(ablation.whole.factor(factor.name).levels)
+
+
+def _few_picked(ablation: Ablation) -> bool:
+    """Return whether the seeds of one arm make larger packs than the arms of one seed."""
+    mates = Counter(shape(arm.recipe) for arm in ablation.arms) if ablation.picked else Counter[Recipe]()
+    return bool(mates) and max(mates.values()) < len(ablation.seeds)
 
 
 def images_of(pack: Pack) -> int:

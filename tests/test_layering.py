@@ -22,7 +22,7 @@ def modules(names: str) -> set[str]:
 
 WORDS = modules(
     """
-    checks claim_check claims design effects errors factors kinds levels outcome packs recipe seeds
+    checks claim_check claims confounds design effects errors factors kinds levels outcome packs recipe seeds
     systems words
     """
 )

@@ -175,3 +175,14 @@ def test_a_training_is_as_long_as_its_recipe_says(
     (pack,) = plan(design)
     recipe = pack.trials[0].arm.recipe
     assert (epochs(recipe), steps(recipe), images_of(pack)) == (begun, taken, 2 * images)
+
+
+def test_picked_arms_train_in_the_larger_packs() -> None:
+    """Eight rates of two seeds share images; two further rates of five seeds train a rate at a time."""
+    many = by_rate(*range(1, 9), seeds=2, batch_size=256)
+    searched = dataclasses.replace(many, picked=tuple(arm.levels for arm in many.arms[:8]))
+    assert [len(pack.trials) for pack in plan(searched)] == [8, 8]
+    assert all(pack.shares_images for pack in plan(searched))
+    few = by_rate(*range(1, 9), seeds=5, batch_size=256)
+    added = dataclasses.replace(few, picked=(few.arms[2].levels, few.arms[9].levels))
+    assert [(len(pack.trials), pack.shares_images) for pack in plan(added)] == [(5, False)] * 2
