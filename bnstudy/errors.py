@@ -1,4 +1,4 @@
-"""The errors a user can meet: one class, one sentence that says what to do next."""
+"""The errors a user can meet: one class, one sentence that says what to do next. And a worker's last one."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 class BnstudyError(Exception):
     """A user's mistake or a missing thing, told in one sentence; the door prints it and exits 1."""
+
+
+class DeviceLost(Exception):
+    """The device under a training failed: whatever its process does there from now on fails, too."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str], advice: str = "") -> BnstudyError:

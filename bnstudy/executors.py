@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
-from bnstudy.errors import BnstudyError
+from bnstudy.errors import BnstudyError, DeviceLost
 from bnstudy.packs import Job, Pack, Result
 
 Run = Callable[[Job, Callable[[int], None]], Result]
@@ -49,6 +49,14 @@ class Failed:
 
 
 Event = Progress | Done | Failed
+
+
+def attempt(run: Run, job: Job, report: Callable[[int], None]) -> Done | Failed:
+    """Return how a pack ends; after `lost` this process is of no more use."""
+    try:
+        return Done(job.pack, run(job, report))
+    except Exception as error:
+        return Failed(job.pack, "lost" if isinstance(error, DeviceLost) else "crashed", in_short(error))
 
 
 class Executor(Protocol):
@@ -92,11 +100,8 @@ class InProcess:
             return []
         job = self.waiting.popleft()
         seen: list[Event] = []
-        try:
-            result = self.run(job, lambda images: seen.append(Progress(job.pack, images)))
-        except Exception as error:
-            return [*seen, Failed(job.pack, "crashed", _in_short(error))]
-        return [*seen, Done(job.pack, result)]
+        end = attempt(self.run, job, lambda images: seen.append(Progress(job.pack, images)))
+        return [*seen, end]
 
     def close(self) -> None:
         """Forget the pack that waits."""
@@ -167,6 +172,7 @@ class Pool:
             worker.pipe.close()
 
     def _replacement(self, worker: Worker) -> Worker:
+        worker.process.kill()  # a lost device may keep it from ending by itself
         worker.pipe.close()
         if worker.ready:
             return _start(self.run, worker.device)
@@ -199,8 +205,14 @@ def _sent(worker: Worker) -> Iterator[Event]:
             elif worker.pack is not None and isinstance(message, int):
                 yield Progress(worker.pack, message)
             elif worker.pack is not None:
-                pack, worker.pack = worker.pack, None
-                yield Done(pack, message) if isinstance(message, Result) else Failed(pack, "crashed", message)
+                worker.pack = None
+                worker.ended = worker.ended or is_lost(message)
+                yield message
+
+
+def is_lost(message: Done | Failed) -> bool:
+    """Return whether a worker that says so ends."""
+    return isinstance(message, Failed) and message.status == "lost"
 
 
 def _death(process: BaseProcess) -> str:
@@ -254,12 +266,13 @@ def serve(pipe: Connection, run: Run) -> None:
         pipe.send(None)
         while True:
             job = pipe.recv()
+            end = attempt(run, job, pipe.send)
             try:
-                pipe.send(run(job, pipe.send))
-            except (BrokenPipeError, ConnectionResetError):
-                raise
-            except Exception as error:
-                pipe.send(_in_short(error))
+                pipe.send(end)
+            except Exception as error:  # a result that cannot be sent; a closed pipe raises again
+                pipe.send(Failed(job.pack, "crashed", in_short(error)))
+            if is_lost(end):
+                return
 
 
 def _end_with_parent() -> None:
@@ -270,7 +283,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _in_short(error: Exception) -> str:
+def in_short(error: Exception) -> str:
     """Return an error as one line: what it says, and where in the code it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""

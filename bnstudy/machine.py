@@ -14,6 +14,9 @@ from bnstudy.errors import BnstudyError
 
 KEEP_PAGES = 1 << 30  # bytes; below this size freed memory stays with the process
 
+MEMORY_FRACTION = 0.9
+"""Of a GPU's memory, what tensors may take: the rest is for the driver's context, and for a screen."""
+
 
 def devices(asked: str) -> list[str]:
     """Return the devices to use for `auto`, `cpu`, `cuda` (all of them) or `cuda:N`: one worker each on GPUs.
@@ -55,6 +58,7 @@ def prepare(device: str) -> None:
         # Filling new memory to expose its use would cost a pass over every tensor.
         setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
         torch.cuda.set_device(torch.device(device))
+        torch.cuda.set_per_process_memory_fraction(MEMORY_FRACTION, torch.device(device))
 
 
 def _keep_pages() -> None:
@@ -63,6 +67,30 @@ def _keep_pages() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(-3, KEEP_PAGES)  # M_MMAP_THRESHOLD
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+def has_own_memory(device: str) -> bool:
+    """Return whether a device's memory is its own, so that what fits there must be found out."""
+    return device.startswith("cuda")
+
+
+def free_memory(device: str) -> None:
+    """Give back what the allocator keeps of tensors that are gone; a CPU's keeps it on purpose."""
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out. PyTorch has a class for that on a GPU, and only a text on a CPU and for
+    what CUDA and its libraries take by themselves."""
+    texts = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or any(text in str(error) for text in texts)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Return whether an error of CUDA's was met: after most of them a process can use no GPU again."""
+    return any(text in str(error) for text in ("CUDA error", "cuDNN error")) and not is_out_of_memory(error)
 
 
 def facts(device: str) -> dict[str, Any]:

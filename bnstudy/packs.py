@@ -59,8 +59,13 @@ def plan(ablation: Ablation) -> tuple[Pack, ...]:
     return tuple(
         Pack(chunk, shares_images)
         for (recipe, _), trials in groups.items()
-        for chunk in _chunks(trials, min(LARGEST, max(2, IMAGES_PER_STEP // recipe.batch_size)))
+        for chunk in _chunks(trials, largest(recipe))
     )
+
+
+def largest(recipe: Recipe) -> int:
+    """Return how many trials a pack of the plan has at most."""
+    return min(LARGEST, max(2, IMAGES_PER_STEP // recipe.batch_size))
 
 
 def _cut_to_one(ablation: Ablation, factor: Factor) -> bool:

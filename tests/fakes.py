@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnstudy.design import Ablation, Factor, Level, Trial, across
+from bnstudy.errors import DeviceLost
 from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Result
 
@@ -59,6 +60,8 @@ def act(job: Job, report: Callable[[int], None]) -> Result:
             os._exit(int(status))
         case ["raise"]:
             raise FileNotFoundError(f"{Path.home() / 'data' / 'images'}\nis not there")
+        case ["lose", *words]:
+            raise DeviceLost(" ".join(words))
         case ["answer", "nonsense"]:
             return Result((), {"function": lambda: None})  # cannot be sent
     return train(job, report)

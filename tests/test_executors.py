@@ -168,6 +168,26 @@ def test_a_worker_that_ends_is_told_with_its_status(pool: Callable[..., Pool], t
     assert ends(until(workers, ends)) == [Failed(PACKS[0], "lost", "its process ended with exit status 3")]
 
 
+def test_a_lost_device_ends_its_worker_and_another_process_goes_on(
+    pool: Callable[..., Pool], tmp_path: Path
+) -> None:
+    """After most of CUDA's errors a process can use no GPU any more: the next pack would fail as well."""
+    workers = pool()
+    ready(workers)
+    lose = script(tmp_path, PACKS[0], "lose CUDA error: unspecified launch failure")
+    workers.submit(Job(PACKS[0], "", tmp_path))
+    [failed] = ends(until(workers, ends))
+    assert isinstance(failed, Failed) and failed.status == "lost" and not workers.free()
+    assert failed.reason.startswith("DeviceLost: CUDA error: unspecified launch failure")
+    before = pid(tmp_path, PACKS[0])
+    ready(workers)
+    lose.unlink()
+    workers.submit(Job(PACKS[0], "", tmp_path))
+    [done] = ends(until(workers, ends))
+    assert isinstance(done, Done) and pid(tmp_path, PACKS[0]) != before
+    fakes.eventually(lambda: fakes.ended([before]), 5)
+
+
 def test_a_signal_without_a_name_is_told_by_its_number(pool: Callable[..., Pool], tmp_path: Path) -> None:
     workers = pool()
     ready(workers)

@@ -2,14 +2,15 @@
 
 import json
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 import torch
 
-from bnstudy import data, machine, work
+from bnstudy import data, machine, optim, work
 from bnstudy.design import Arm, Trial
+from bnstudy.errors import DeviceLost
 from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Pack
 from bnstudy.recipe import Recipe
@@ -87,7 +88,7 @@ def test_facts_say_how_it_was_computed() -> None:
     _, facts = run(pack(2))
     assert facts.keys() == {
         *("device", "threads", "deterministic", "tf32", "cpu_capability", "cuda"),
-        *("kernels", "data_sha256", "wall_seconds", "peak_memory_bytes"),
+        *("kernels", "slots_at_once", "data_sha256", "wall_seconds", "peak_memory_bytes"),
     }
     assert facts["device"] == "cpu" and facts["threads"] == 1 and facts["deterministic"] is True
     assert facts["tf32"] is False and facts["cuda"] is None
@@ -185,6 +186,114 @@ def test_memory_is_free_before_the_next_try(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(work, "train_pack", train)
     assert len(run(pack(4))[0]) == 4 and len(held) == 1
+
+
+# A device with a memory of its own
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], list[tuple[int, int]]]]:
+    """From the slots that a card's memory holds to the (slots, images) of each training begun there: the CPU
+    trains, and the step of a larger pack raises what PyTorch does."""
+
+    def holding(slots: int) -> list[tuple[int, int]]:
+        begun: list[tuple[int, int]] = []
+
+        def train(recipes: Sequence[Recipe], *args: Any, **options: Any) -> list[Outcome]:
+            begun.append((len(recipes), recipes[0].train_images))
+            return train_pack(recipes, *args, **options)
+
+        def step(self: optim.Optimizer, gradients: Sequence[torch.Tensor]) -> None:
+            if begun[-1][0] > slots:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+            stepping(self, gradients)
+
+        stepping = optim.SGD.step
+        monkeypatch.setattr(optim.SGD, "step", step)
+        monkeypatch.setattr(work, "train_pack", train)
+        monkeypatch.setattr(machine, "has_own_memory", lambda device: True)
+        return begun
+
+    known = work._capacity
+    known.cache_clear()
+    yield holding
+    known.cache_clear()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_planned_pack_trains_in_parts_that_a_dry_run_found_to_fit(
+    card: Callable[[int], list[tuple[int, int]]], shared: bool
+) -> None:
+    """Two steps of doubled packs, then between; cut into equal parts, which changes no bit of a trial."""
+    whole, facts = run(pack(5, shared=shared))
+    assert facts["slots_at_once"] == 5
+    begun = card(3)
+    cut, facts = run(pack(5, shared=shared))
+    assert begun == [(2, 64), (4, 64), (3, 64), (2, 70), (3, 70)]
+    assert cut == whole and facts["slots_at_once"] == 3
+
+
+def test_a_capacity_is_found_once_for_recipes_of_one_shape(
+    card: Callable[[int], list[tuple[int, int]]],
+) -> None:
+    begun = card(8)
+    run(pack(5))
+    assert begun == [(2, 64), (4, 64), (8, 64), (5, 70)], "up to the largest pack of any plan"
+    run(pack(3))
+    assert begun[4:] == [(3, 70)]
+
+
+def test_a_card_that_holds_nothing_runs_nothing(card: Callable[[int], list[tuple[int, int]]]) -> None:
+    begun = card(1)
+    outcomes, facts = run(pack(2))
+    assert [outcome.status for outcome in outcomes] == ["not run"] * 2 and facts["slots_at_once"] == 0
+    assert [slots for slots, _ in begun] == [2, 2, 2], "tried, and then each trial beside its own copy"
+
+
+def test_memory_that_others_take_later_halves_what_fitted(
+    card: Callable[[int], list[tuple[int, int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = run(pack(4))
+    begun = card(2)
+    monkeypatch.setattr(work, "_capacity", lambda *shape: 8)
+    assert run(pack(4))[0] == whole and [slots for slots, _ in begun] == [4, 2, 2]
+
+
+@pytest.mark.parametrize("most", range(2, 17))
+def test_the_largest_that_fits_is_found_by_few_tries(most: int) -> None:
+    for limit in range(1, most + 1):
+        tried: list[int] = []
+
+        def fits(count: int, limit: int = limit, tried: list[int] = tried) -> bool:
+            tried.append(count)
+            return count <= limit
+
+        assert work.largest(fits, most) == limit
+        assert set(tried) <= set(range(2, most + 1)) and len(set(tried)) == len(tried) <= 7
+
+
+OF_CUDA = "CUDA error: an illegal memory access was encountered"
+
+
+def test_a_lost_device_is_no_error_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(self: optim.Optimizer, gradients: Sequence[torch.Tensor]) -> None:
+        raise RuntimeError(f"{OF_CUDA}\nCUDA kernel errors might be asynchronously reported")
+
+    monkeypatch.setattr(optim.SGD, "step", step)
+    with pytest.raises(DeviceLost, match=f"^{OF_CUDA}$"):
+        run(pack(2))
+
+
+def test_what_cuda_says_is_memory_or_the_device() -> None:
+    memory = (
+        *ERRORS.values(),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    )
+    lost = (RuntimeError(OF_CUDA), RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"))
+    assert all(machine.is_out_of_memory(error) and not machine.is_lost(error) for error in memory)
+    assert all(machine.is_lost(error) and not machine.is_out_of_memory(error) for error in lost)
+    assert not machine.is_lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 @pytest.mark.parametrize(
