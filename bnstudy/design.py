@@ -142,6 +142,8 @@ class Ablation:
     """By an arm's levels, the recipe fields that the search of its tuned factors found."""
     declared: "Ablation | None" = field(default=None, repr=False, compare=False)
     """The whole design, where this is the part of it that a profile runs."""
+    file: str = field(default="", repr=False, compare=False)
+    """The text of the file that declares it: its expectation, and the reasons for margins and seeds."""
 
     def __post_init__(self) -> None:
         """Raise `BnstudyError` for a design that cannot answer its question."""

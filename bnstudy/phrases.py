@@ -12,6 +12,7 @@ SPOKEN = {
     "mean_test_accuracy": "mean test accuracy of the last three epochs",
     "train_accuracy": "training accuracy (running averages)",
     "precise_train_accuracy": "training accuracy (statistics recomputed)",
+    "online_train_loss.last": "training loss over the last epoch",
     "online_train_accuracy.last": "training accuracy over the last epoch",
     "validation_area": "mean validation accuracy over the epochs",
     "epochs_to_85": "number of epochs to 85% validation accuracy",

@@ -97,6 +97,13 @@ def git_state(package: Path, *folders: Path) -> tuple[str | None, bool | None]:
     return None, None
 
 
+def commit_date(commit: str) -> str:
+    """Return the day of a commit, as in 2026-01-31; nothing where git or the commit is not here."""
+    with suppress(OSError, subprocess.SubprocessError):
+        return _git(PACKAGE, "show", "--no-patch", "--format=%cs", f"{commit}^{{commit}}")
+    return ""
+
+
 def _source_folders(package: Path) -> dict[str, Path]:
     """Return the package and, in a checkout, the ablations beside it; a wheel carries them inside."""
     beside = package.parent / "ablations"

@@ -105,7 +105,8 @@ def load(path: Path) -> Ablation:
     ablation = getattr(module, "ablation", None)
     if not isinstance(ablation, Ablation):
         raise BnstudyError(mistakes.undeclared(path, vars(module), Ablation))
-    named = replace(ablation, name=path.stem.replace("_", "-"))
+    text = path.read_text(encoding="utf-8", errors="replace")
+    named = replace(ablation, name=path.stem.replace("_", "-"), file=text)
     for profile in PROFILES:
         try:
             named.at(profile)

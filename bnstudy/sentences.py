@@ -102,13 +102,17 @@ def _range(cells: Mapping[int, Workable], grid: Sequence[float]) -> str:
 
 def sentence(verdict: Verdict) -> str:
     """Return a verdict as a sentence: the claim, what became of it, the effect and its interval."""
-    what = f"{verdict.claim.text.rstrip('.')}. {verdict.result.capitalize()}"
+    return f"{verdict.claim.text.rstrip('.')}. {verdict.result.capitalize()}: {finding(verdict)}."
+
+
+def finding(verdict: Verdict) -> str:
+    """Return what decided a verdict: the effect with its interval and seeds, or why there is none."""
     if verdict.parts:
-        return f"{what}: {_PARTS[verdict.claim.effect.kind](verdict)}."
+        return _PARTS[verdict.claim.effect.kind](verdict)
     if verdict.estimate is None:
-        return f"{what}: {verdict.reason}."
+        return verdict.reason
     effect = _effect(verdict, verdict.estimate)
-    return f"{what}: {effect} ({counted(verdict.seeds, 'seed')}){_remark(verdict)}."
+    return f"{effect} ({counted(verdict.seeds, 'seed')}){_remark(verdict)}"
 
 
 def _effect(verdict: Verdict, e: Estimate) -> str:

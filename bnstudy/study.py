@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,52 +16,15 @@ from bnstudy import packs
 from bnstudy.design import Ablation, Trial
 from bnstudy.errors import BnstudyError
 from bnstudy.packs import Pack
+from bnstudy.places import PROFILE as PROFILE
+from bnstudy.places import RESULTS as RESULTS
+from bnstudy.places import Place as Place
+from bnstudy.places import Say as Say
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from bnstudy.judging import Judged as Judged
     from bnstudy.ledger import Ledger, Record
     from bnstudy.schedule import Tally
-    from bnstudy.verdicts import Verdict
-
-Say = Callable[[str], None]
-
-RESULTS, PROFILE = Path("results"), "quick"
-"""Where and how much, unless the user says otherwise."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """A results folder at one profile, and how its warnings are told."""
-
-    results: Path
-    profile: str
-    say: Say
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the profile's ledgers."""
-        return self.results / self.profile
-
-    @property
-    def options(self) -> str:
-        """The options that name this place on the command line, where they are not the defaults."""
-        profile = "" if self.profile == PROFILE else f" --profile {self.profile}"
-        results = "" if self.results == RESULTS else f" --results {shlex.quote(str(self.results))}"
-        return profile + results
-
-    def ledger(self, name: str) -> Ledger:
-        """Return the ledger of an ablation; its file may not exist."""
-        from bnstudy.ledger import Ledger
-
-        return Ledger(self.folder / f"{name}.jsonl", self.say)
-
-    def preview(self, ablation: Ablation, recorded: int) -> str:
-        """Return what to print beside a verdict that is not the study of record's, or nothing."""
-        if self.profile != "paper":
-            return f"preview: {self.profile} profile"
-        declared = len(ablation.whole.trials)
-        return "" if recorded == declared else f"preview: {recorded} of {declared} trials"
 
 
 @dataclass(frozen=True)
@@ -72,24 +34,6 @@ class Machinery:
     device: str = "auto"
     workers: int | None = None
     data_dir: Path | None = None
-
-
-@dataclass(frozen=True)
-class Judged:
-    """An ablation with its records, its verdicts and the answer to its question."""
-
-    ablation: Ablation
-    frame: pd.DataFrame
-    verdicts: list[Verdict]
-    answer: str
-    preview: str
-
-    @property
-    def finished(self) -> pd.DataFrame:
-        """The rows of trainings that ran to their end, diverged or not."""
-        from bnstudy import parties
-
-        return parties.finished(self.frame)
 
 
 def missing(ablation: Ablation, ledger: Ledger) -> list[tuple[Pack, list[Trial]]]:
@@ -196,14 +140,9 @@ def terminable() -> Iterator[None]:
 
 def judge(ablation: Ablation, place: Place) -> Judged:
     """Return the verdicts on an ablation's records and its answer."""
-    from bnstudy import parties, sentences, verdicts
+    from bnstudy import judging
 
-    frame = place.ledger(ablation.name).frame(ablation)
-    finished = len(parties.finished(frame))
-    preview = place.preview(ablation, finished)
-    judged = verdicts.judge(ablation, frame, bool(preview))
-    answer = sentences.answer(ablation, frame, judged[0]) if judged and finished else ""
-    return Judged(ablation, frame, judged, answer, preview)
+    return judging.judge(ablation, place)
 
 
 def draw(judged: Judged, place: Place) -> list[Path]:

@@ -22,8 +22,8 @@ def modules(names: str) -> set[str]:
 
 WORDS = modules(
     """
-    checks claim_check claims confounds design effects errors factors kinds levels outcome packs recipe seeds
-    systems words
+    chapter checks claim_check claims confounds declaration design effects errors factors kinds levels
+    outcome packs recipe seeds systems words
     """
 )
 MACHINE = modules(
@@ -35,14 +35,14 @@ MACHINE = modules(
 )
 BOOKS = modules(
     """
-    executors ledger mistakes provenance registry schedule storage
+    executors ledger mistakes places provenance registry schedule storage
     """
 )
 JUDGEMENT = modules(
     """
-    certify contrasts drawing evidence figures label_table marks orders parties phrases placebo
-    plot_effects plot_lines plot_published plot_rates plot_strips ratios references sentences sidecar
-    stats style verdicts weighing workable
+    arm_table certify checklist contrasts drawing evidence figures held judging label_table marks orders
+    origins parties phrases placebo plot_effects plot_lines plot_published plot_rates plot_strips ratios
+    recorded references report sentences sidecar stats style verdicts weighing workable
     """
 )
 DOOR = modules(

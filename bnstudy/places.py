@@ -1,0 +1,53 @@
+"""Places: a folder of results at one profile, and what is said where that is not the study of record."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnstudy.design import Ablation
+
+if TYPE_CHECKING:
+    from bnstudy.ledger import Ledger
+
+Say = Callable[[str], None]
+
+RESULTS, PROFILE = Path("results"), "quick"
+"""Where and how much, unless the user says otherwise."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A results folder at one profile, and how its warnings are told."""
+
+    results: Path
+    profile: str
+    say: Say
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the profile's ledgers."""
+        return self.results / self.profile
+
+    @property
+    def options(self) -> str:
+        """The options that name this place on the command line, where they are not the defaults."""
+        profile = "" if self.profile == PROFILE else f" --profile {self.profile}"
+        results = "" if self.results == RESULTS else f" --results {shlex.quote(str(self.results))}"
+        return profile + results
+
+    def ledger(self, name: str) -> Ledger:
+        """Return the ledger of an ablation; its file may not exist."""
+        from bnstudy.ledger import Ledger
+
+        return Ledger(self.folder / f"{name}.jsonl", self.say)
+
+    def preview(self, ablation: Ablation, recorded: int) -> str:
+        """Return what to print beside a verdict that is not the study of record's, or nothing."""
+        if self.profile != "paper":
+            return f"preview: {self.profile} profile"
+        declared = len(ablation.whole.trials)
+        return "" if recorded == declared else f"preview: {recorded} of {declared} trials"

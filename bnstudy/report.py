@@ -1,0 +1,273 @@
+"""The content of the report: everything that its pages say, gathered from the ledgers, in no layout.
+
+`gather` judges and draws every ablation once and returns a `Report` of frozen dataclasses. Every number in it
+comes from records; the pages (HTML, PDF, another language) arrange it and add no result.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bnstudy import (
+    arm_table,
+    chapter,
+    checklist,
+    declaration,
+    figures,
+    held,
+    judging,
+    origins,
+    recorded,
+    sentences,
+    style,
+)
+from bnstudy.arm_table import ArmTable
+from bnstudy.chapter import ChapterClaim
+from bnstudy.checklist import Item
+from bnstudy.design import Ablation
+from bnstudy.drawing import Drawing
+from bnstudy.held import Held
+from bnstudy.judging import Judged
+from bnstudy.ledger import Record
+from bnstudy.origins import Origins
+from bnstudy.places import Place
+from bnstudy.recorded import Number, System
+from bnstudy.verdicts import Verdict
+from bnstudy.words import counted
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as SVG text, as matplotlib wrote it, what it shows in words, and its size in pixels."""
+
+    svg: str
+    alt: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A declared claim with its verdict, in numbers (`verdict`) and in words."""
+
+    anchor: str
+    """Where a page shows it: `lr-sweep-1`, the ablation's name and the claim's place from 1."""
+    verdict: Verdict
+    sentence: str
+    """The claim, what became of it, the effect with its interval: whole sentences."""
+    effect: str
+    """What decided: the effect with its interval and seeds, or why there is none."""
+    power: str
+    """The smallest effect that it could have seen, and what is left of the pairing; or nothing."""
+    reason: str
+    """Why the margin is what it is, as the ablation's file says; or nothing."""
+
+    @property
+    def claim(self) -> str:
+        """The claim as declared."""
+        return self.verdict.claim.text
+
+
+@dataclass(frozen=True)
+class Section:
+    """An ablation: its question, answer and evidence."""
+
+    name: str
+    question: str
+    source: str
+    exercises: tuple[int, ...]
+    """Exercises of the English edition that it answers; see `chapter.EXERCISES`."""
+    answer: str
+    """Two sentences: what was measured of the sides, and the primary verdict. Empty without records."""
+    preview: str
+    """`preview: 12 of 220 trials`, or nothing for a complete ledger of the `paper` profile."""
+    finished: int
+    declared: int
+    """Trials that ran to their end, and trials of the whole design as this profile runs it."""
+    diverged: int
+    command: str
+    """Reproduces it, or records what is missing."""
+    findings: tuple[Finding, ...]
+    """One for each declared claim, the first primary."""
+    figure: Picture | None
+    table: ArmTable | None
+    held: tuple[Held, ...]
+    """What no arm changes, and why it is what it is."""
+    expected: str
+    """What the literature leads one to expect, as the file says; paragraphs are parted by blank lines."""
+    seeds_reason: str
+    numbers: tuple[Number, ...]
+    """Published numbers that its claims hold against our trials."""
+    limits: tuple[str, ...]
+    declaration: str
+    """The text of the ablation's file."""
+
+    @property
+    def state(self) -> str:
+        """`empty`, `preview` or `complete`."""
+        return "empty" if not self.finished else "preview" if self.preview else "complete"
+
+    @property
+    def primary(self) -> Finding | None:
+        """The first claim's finding."""
+        return self.findings[0] if self.findings else None
+
+
+@dataclass(frozen=True)
+class ClaimOfChapter:
+    """A claim of the textbook's prose, the findings of claims that name it, and the ablations whose source
+    names it without a claim on it."""
+
+    claim: ChapterClaim
+    findings: tuple[tuple[Section, Finding], ...]
+    bearing: tuple[Section, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the report says, gathered from the ledgers of one profile."""
+
+    profile: str
+    options: str
+    """Of the command line, that name the place."""
+    sections: tuple[Section, ...]
+    """Those that answer exercises first, in their order."""
+    claims: tuple[ClaimOfChapter, ...]
+    systems: tuple[System, ...]
+    runs: tuple[Number, ...]
+    """The published single runs of the textbook's recipe, against our seeds of the same."""
+    checklist: tuple[Item, ...]
+    origins: Origins
+
+    def section(self, name: str) -> Section:
+        """Return the section of an ablation."""
+        return next(section for section in self.sections if section.name == name)
+
+    @property
+    def finished(self) -> int:
+        """Trials that ran to their end."""
+        return sum(section.finished for section in self.sections)
+
+    @property
+    def declared(self) -> int:
+        """Trials that the profile's designs declare."""
+        return sum(section.declared for section in self.sections)
+
+
+def gather(ablations: Sequence[Ablation], place: Place) -> Report:
+    """Return the report on the ablations (each as the place's profile runs it): judged, and drawn once."""
+    judged = {ablation.name: judging.judge(ablation, place) for ablation in ablations}
+    records = {ablation.name: _records(ablation, place) for ablation in ablations}
+    sections = [_section(each, records[name], place) for name, each in judged.items()]
+    sections.sort(key=lambda section: section.exercises[:1] or (len(chapter.EXERCISES) + 1,))
+    facts = origins.gather(records, place)
+    return Report(
+        profile=place.profile,
+        options=place.options,
+        sections=tuple(sections),
+        claims=tuple(_chapter_claim(claim, sections) for claim in chapter.CLAIMS),
+        systems=recorded.systems(judged.values()),
+        runs=recorded.runs(judged.values()),
+        checklist=checklist.fill(facts, [a for a in ablations if records[a.name]]),
+        origins=facts,
+    )
+
+
+def _records(ablation: Ablation, place: Place) -> dict[str, Record]:
+    """Return the records of the ablation's trials, finished or not."""
+    held = place.ledger(ablation.name).recorded()
+    return {trial.id: held[trial.id] for trial in ablation.trials if trial.id in held}
+
+
+def _section(judged: Judged, records: Mapping[str, Record], place: Place) -> Section:
+    ablation, frame = judged.ablation, judged.finished
+    drawing = None if frame.empty else Drawing(ablation, frame, judged.preview)
+    return Section(
+        name=ablation.name,
+        question=ablation.question,
+        source=ablation.source,
+        exercises=chapter.exercises(ablation.source),
+        answer=judged.answer,
+        preview=_preview(judged, place),
+        finished=len(frame),
+        declared=len(ablation.trials),
+        diverged=int((frame.status == "diverged").sum()),
+        command=f"bnstudy run {ablation.name}{place.options}",
+        findings=_findings(judged),
+        figure=picture(drawing) if drawing else None,
+        table=arm_table.of(drawing) if drawing else None,
+        held=held.of(ablation),
+        expected=declaration.expected(ablation.file),
+        seeds_reason=declaration.seeds(ablation.file),
+        numbers=recorded.numbers(judged),
+        limits=_limits(judged, records),
+        declaration=ablation.file,
+    )
+
+
+def _preview(judged: Judged, place: Place) -> str:
+    """Return how much of the design is recorded, where that is not all of it at the `paper` profile."""
+    declared, finished = len(judged.ablation.trials), len(judged.finished)
+    if place.profile == "paper" or finished == declared:
+        return judged.preview
+    return f"{judged.preview}, {finished} of {declared} trials"
+
+
+def _findings(judged: Judged) -> tuple[Finding, ...]:
+    reasons = declaration.margins(judged.ablation.file)
+    return tuple(
+        Finding(
+            anchor=f"{judged.ablation.name}-{place}",
+            verdict=verdict,
+            sentence=sentences.sentence(verdict),
+            effect=sentences.finding(verdict),
+            power=sentences.power(verdict),
+            reason=reasons.get(verdict.claim.text, ""),
+        )
+        for place, verdict in enumerate(judged.verdicts, 1)
+    )
+
+
+def picture(drawing: Drawing) -> Picture:
+    """Return an ablation's figure as SVG text."""
+    figure = figures.draw(drawing)
+    file = io.StringIO()
+    with style.applied():
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    width, height = (round(72 * inches * 4 / 3) for inches in figure.get_size_inches())
+    return Picture(file.getvalue(), str(figure.get_label()), width, height)
+
+
+def _limits(judged: Judged, records: Mapping[str, Record]) -> tuple[str, ...]:
+    """Return what the evidence cannot say, as its records and design tell."""
+    ablation, frame = judged.ablation, judged.finished
+    found = []
+    if judged.preview:
+        found.append(
+            f"It is a preview of {len(frame)} of {len(ablation.trials)} trials; the whole design has "
+            f"{len(ablation.whole.trials)}."
+        )
+    if diverged := int((frame.status == "diverged").sum()):
+        found.append(f"{counted(diverged, 'trial')} diverged and scored the accuracy that they produced.")
+    if failed := sum(not record.outcome.finished for record in records.values()):
+        found.append(f"{counted(failed, 'trial')} failed for the machine's reasons and count for nothing.")
+    rates = {arm.recipe.lr for arm in ablation.arms}
+    if len(rates) == 1:
+        found.append(f"All arms share one learning rate, {rates.pop():g}: one that wants another is wronged.")
+    found.append(
+        "Intervals are over seeds, for these 10,000 test images and this network; contrasts that no claim "
+        "names are descriptive."
+    )
+    return tuple(found)
+
+
+def _chapter_claim(claim: ChapterClaim, sections: Sequence[Section]) -> ClaimOfChapter:
+    findings = tuple(
+        (section, finding)
+        for section in sections
+        for finding in section.findings
+        if claim.id in finding.verdict.claim.refs
+    )
+    judged = {section.name for section, _ in findings}
+    bearing = (s for s in sections if claim.id in chapter.named_claims(s.source) and s.name not in judged)
+    return ClaimOfChapter(claim, findings, tuple(bearing))
