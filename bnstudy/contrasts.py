@@ -8,8 +8,9 @@ from bnstudy import parties, style
 from bnstudy.claims import Claim, Measure
 from bnstudy.drawing import Drawing
 from bnstudy.factors import Factor
+from bnstudy.language import tell
 from bnstudy.parties import Party
-from bnstudy.phrases import titled
+from bnstudy.phrases import listed, titled
 from bnstudy.style import Look
 
 AVERAGED = "averaged"
@@ -41,7 +42,7 @@ def contrasts(drawing: Drawing) -> list[Contrast]:
             plain.append(claim)
         else:
             found = _weighed(drawing, parties.parties(drawing.ablation, claim))
-            lines.append(Contrast(claim.text, "", found, CLAIM_LOOK, (claim,), False))
+            lines.append(Contrast(tell(claim.text), "", found, CLAIM_LOOK, (claim,), False))
     for factor, treatment, control in _comparisons(drawing, plain):
         about = [c for c in plain if (c.factor, *_sides(drawing, c)) == (factor.name, treatment, control)]
         lines += _of(drawing, factor, treatment, control, about)
@@ -136,5 +137,7 @@ def _weighed(drawing: Drawing, compared: Sequence[Party]) -> tuple[float, ...]:
 
 def _told(drawing: Drawing, where: Sequence[tuple[str, str]], *, averaged: bool) -> str:
     """Return a circumstance in words."""
-    names = ", ".join(titled(drawing.ablation.factor(f), level) for f, level in where)
-    return f"{AVERAGED}: {names}" if averaged and names else AVERAGED if averaged else names
+    names = listed(titled(drawing.ablation.factor(f), level) for f, level in where)
+    if not averaged:
+        return names
+    return tell("averaged: {levels}", levels=names) if names else tell(AVERAGED)

@@ -12,8 +12,9 @@ from bnstudy import parties, style
 from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
 from bnstudy.factors import Factor
+from bnstudy.language import tell
 from bnstudy.outcome import known_outcome
-from bnstudy.phrases import is_share, titled
+from bnstudy.phrases import entitled, is_share, listed, titled
 from bnstudy.style import Look
 
 OUTCOME = "precise_test_accuracy"
@@ -58,6 +59,11 @@ class Drawing:
     """What the figure says of itself when it is not the study of record, or nothing."""
 
     @property
+    def question(self) -> str:
+        """The ablation's question."""
+        return tell(self.ablation.question)
+
+    @property
     def varied(self) -> list[Factor]:
         """The factors that have more than one level here, or that some arms do not have."""
         return [f for f in self.ablation.factors if len(f.levels) > 1 or f.where]
@@ -65,7 +71,7 @@ class Drawing:
     @property
     def held(self) -> str:
         """What all arms share, in words: the factors that a profile leaves one level of."""
-        return ", ".join(titled(f, f.levels[0].name) for f in self.ablation.factors if f not in self.varied)
+        return listed(titled(f, f.levels[0].name) for f in self.ablation.factors if f not in self.varied)
 
     @property
     def scientific(self) -> Factor:
@@ -94,7 +100,7 @@ class Drawing:
             dash = dashes.setdefault(rest, len(dashes))
             mine = having(rows, factors, levels)
             if len(mine):
-                label = ", ".join(titled(f, levels[f.name]) for f in factors if f.name in levels)
+                label = listed(titled(f, levels[f.name]) for f in factors if f.name in levels)
                 found.append(Series(levels, mine, label, style.look(self._place(first, levels), dash)))
         return found
 
@@ -121,9 +127,12 @@ class Drawing:
             )
         return max(able, key=lambda f: (f.role == "scientific", len(f.levels)))
 
-    def noted(self, reading: str) -> str:
-        """Return a note on how to read a figure, with what all arms share."""
-        return f"{reading}. All at {self.held}." if self.held else f"{reading}."
+    def noted(self, *notes: str) -> str:
+        """Return notes on how to read a figure, those that are not empty, with what all arms share."""
+        reading = together(*notes)
+        if self.held:
+            return tell("{notes}. All at {levels}.", notes=reading, levels=self.held)
+        return tell("{notes}.", notes=reading)
 
     def key(self, series: Sequence[Series]) -> dict[str, Look]:
         """Return the key of series, without one where there is nothing to tell apart."""
@@ -170,11 +179,11 @@ def _uneven(levels: Sequence[float]) -> float:
 
 def called(factor: Factor) -> str:
     """Return a factor's name as an axis says it, with what its labels add: `depth (N layers)`."""
-    name = NAMES.get(factor.name, factor.name.replace("_", " "))
-    patterns = {level.label.replace(level.name, "N", 1) for level in factor.levels}
+    name = tell(NAMES[factor.name]) if factor.name in NAMES else entitled(factor)
+    patterns = {tell(level.label).replace(level.name, "N", 1) for level in factor.levels}
     pattern = patterns.pop() if len(patterns) == 1 else "N"
     plain = pattern == "N" or pattern.split()[0] == name.split()[0]
-    return name if plain else f"{name} ({pattern})"
+    return name if plain else tell("{name} ({pattern})", name=name, pattern=pattern)
 
 
 def bounded(outcome: str, low: float, high: float) -> tuple[float, float]:
@@ -182,14 +191,14 @@ def bounded(outcome: str, low: float, high: float) -> tuple[float, float]:
     return (max(0.0, low), min(1.0, high)) if is_share(outcome) else (low, high)
 
 
-def told(seeds: int) -> str:
-    """Return what the marks of seeds are called in a note."""
-    return "hollow: seeds" if seeds > 1 else "hollow: the one seed"
+def together(*notes: str) -> str:
+    """Return notes as one, those that are not empty."""
+    return listed(filter(None, notes), "; ")
 
 
 def crosses(frame: pd.DataFrame) -> str:
-    """Return the words for crosses, where there are any."""
-    return "; crosses: diverged" if (frame.status == "diverged").any() else ""
+    """Return the note on crosses, where there are any."""
+    return tell("crosses: diverged") if (frame.status == "diverged").any() else ""
 
 
 def facets(drawing: Drawing, factors: Sequence[Factor]) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -14,9 +14,10 @@ from scipy.special import expit, logit
 
 from bnstudy import orders, placebo, ratios, stats
 from bnstudy.claims import Claim
-from bnstudy.phrases import amount, difference, is_share, unit
+from bnstudy.language import tell
+from bnstudy.phrases import amount, change, difference, is_share
+from bnstudy.phrases import seeds as counted
 from bnstudy.stats import Floats, Interval
-from bnstudy.words import counted
 
 LEAST_RECORDED = 10
 """Seeds for a recorded number to count as typical: with 10 a 99% prediction interval is 1.3 times as wide as
@@ -82,17 +83,23 @@ class Values:
         return stats.pairing(self.table[0].tolist(), self.table[1].tolist()).value
 
 
+TOO_FEW = {
+    1: "{seeds} with all trials, and at least {least} are needed",
+    2: "{seeds} with all trials of both sides, and at least {least} are needed",
+    3: "{seeds} with all trials of all sides, and at least {least} are needed",
+}
+"""By the number of parties."""
+
+
 def too_few(seeds: int, least: int, parties: int) -> Evidence:
     """Return the evidence of fewer seeds than a claim needs."""
-    where = {1: "", 2: " of both sides"}.get(parties, " of all sides")
-    return Evidence(
-        seeds, f"{counted(seeds, 'seed')} with all trials{where}, and at least {least} are needed"
-    )
+    return Evidence(seeds, tell(TOO_FEW[min(parties, 3)], seeds=counted(seeds), least=least))
 
 
 def no_spread(seeds: int, what: str) -> Evidence:
     """Return the evidence of seeds that all agree."""
-    return Evidence(seeds, f"{what} for every seed, so that nothing tells how far chance reaches")
+    told = tell("{what} for every seed, so that nothing tells how far chance reaches", what=what)
+    return Evidence(seeds, told)
 
 
 def tested(
@@ -131,8 +138,8 @@ def weigh_mean(claim: Claim, values: Values) -> Evidence:
 
 def _constant(claim: Claim, value: float) -> str:
     if claim.form == "alone":
-        return f"it is {amount(value, claim.measure.outcome)}"
-    return f"the difference is {difference(value, claim.measure.outcome)}{unit(claim.measure.outcome)}"
+        return tell("it is {value}", value=amount(value, claim.measure.outcome))
+    return tell("the difference is {value}", value=change(value, claim.measure.outcome))
 
 
 def weigh_success(claim: Claim, values: Values) -> Evidence:
@@ -145,23 +152,23 @@ def weigh_ratio(claim: Claim, values: Values) -> Evidence:
     """Return the evidence on a ratio of means."""
     x, y = values.table
     if values.table.min() <= 0:
-        return Evidence(values.seeds, "a ratio of means needs values above 0")
+        return Evidence(values.seeds, tell("a ratio of means needs values above 0"))
     if same(x / x.mean() - y / y.mean()):
-        return no_spread(values.seeds, "the ratio is the same")
+        return no_spread(values.seeds, tell("the ratio is the same"))
     return _tested_factor(claim, values, ratios.mean_ratio(x.tolist(), y.tolist()))
 
 
 def weigh_spread(claim: Claim, values: Values) -> Evidence:
     """Return the evidence on the standard deviation of one arm."""
     if same(values.table[0]):
-        return no_spread(values.seeds, "the value is the same")
+        return no_spread(values.seeds, tell("the value is the same"))
     return _tested_factor(claim, values, partial(ratios.spread, values.table[0].tolist()))
 
 
 def weigh_spread_ratio(claim: Claim, values: Values) -> Evidence:
     """Return the evidence on the ratio of two standard deviations."""
     if any(map(same, values.table)):
-        return no_spread(values.seeds, "one side is the same")
+        return no_spread(values.seeds, tell("one side is the same"))
     x, y = values.table.tolist()
     return _tested_factor(claim, values, partial(ratios.spread_ratio, x, y))
 
@@ -176,14 +183,18 @@ def weigh_share(claim: Claim, values: Values) -> Evidence:
     treatment, control, whole, *base = values.table
     parts, wholes = treatment - control, whole - (base[0] if base else control)
     if same(parts) and same(wholes):
-        return no_spread(values.seeds, "each difference is the same")
+        return no_spread(values.seeds, tell("each difference is the same"))
     gain = stats.paired_mean(wholes.tolist())
     if gain.low <= 0:
-        value, low, high = (difference(x, claim.measure.outcome) for x in (gain.value, gain.low, gain.high))
-        told = f"{value}{unit(claim.measure.outcome)}, 95% interval {low} to {high}"
-        return Evidence(
-            values.seeds, f"the whole is not clearly above 0 ({told}), so there is no share of it"
+        low, high = (difference(end, claim.measure.outcome) for end in (gain.low, gain.high))
+        told = tell(
+            "the whole is not clearly above 0 ({value}, 95% interval {low} to {high}), so there is no share "
+            "of it",
+            value=change(gain.value, claim.measure.outcome),
+            low=low,
+            high=high,
         )
+        return Evidence(values.seeds, told)
     sd = float((parts - claim.effect.margin * wholes).std(ddof=1)) / gain.value
     seen = stats.detectable(sd, values.seeds)
     interval = partial(ratios.share, parts.tolist(), wholes.tolist())
@@ -193,7 +204,7 @@ def weigh_share(claim: Claim, values: Values) -> Evidence:
 def weigh_order(claim: Claim, values: Values) -> Evidence:
     """Return the evidence on which level is best, or whether means descend, simultaneous over the pairs."""
     if all(map(same, np.diff(values.table, axis=0))):
-        return no_spread(values.seeds, "every difference is the same")
+        return no_spread(values.seeds, tell("every difference is the same"))
     table = dict(zip(values.names, values.table.tolist(), strict=True))
     wanted = [table[name] for name in claim.effect.levels]
     interval: Interval = partial(orders.smallest_step, wanted)
@@ -208,7 +219,7 @@ def weigh_alarms(claim: Claim, values: Values) -> Evidence:
     """Return the evidence on the judge itself: refuted where it raises more false alarms than it says."""
     differences: Floats = values.weights @ values.table
     if same(differences):
-        return no_spread(values.seeds, "the difference is the same")
+        return no_spread(values.seeds, tell("the difference is the same"))
     found = placebo.false_alarms(differences.tolist(), claim.effect.margin)
     parts = tuple(Part(each.name, each.rate, each.low, each.high) for each in found)
     if any(part.value > part.high for part in parts):

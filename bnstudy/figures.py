@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from bnstudy import style
 from bnstudy.drawing import Drawing, called
 from bnstudy.errors import BnstudyError, unknown
-from bnstudy.phrases import amount, spoken
+from bnstudy.language import tell
+from bnstudy.phrases import amount, listed, spoken
 from bnstudy.plot_effects import effects
 from bnstudy.plot_lines import curves, dose
 from bnstudy.plot_published import published
@@ -50,16 +51,26 @@ def draw(drawing: Drawing) -> Figure:
         return figure
 
 
+ALTERNATIVE = "{question} Figure: {kind}. Mean {outcome}: {means}."
+AVERAGED_ALTERNATIVE = "{question} Figure: {kind}. Mean {outcome}, averaged over {factors}: {means}."
+"""What a figure shows in words, of one factor and of several."""
+
+
 def described(drawing: Drawing) -> str:
     """Return what a figure shows in words, for those who do not see it: the question and the means."""
     ablation, outcome = drawing.ablation, drawing.outcome
     means = [(arm.label, drawing.values(arm.rows).mean()) for arm in drawing.series([drawing.scientific])]
-    told = "; ".join(f"{label} {amount(mean, outcome)}" for label, mean in means if mean == mean)
+    told = listed((f"{label} {amount(mean, outcome)}" for label, mean in means if mean == mean), "; ")
     others = [called(factor) for factor in drawing.varied if factor != drawing.scientific]
-    over = f", averaged over {' and '.join(others)}" if others else ""
-    kind = ablation.figure if isinstance(ablation.figure, str) else "the ablation's own"
-    preview = f" ({drawing.preview})" if drawing.preview else ""
-    return f"{ablation.question} Figure: {kind}. Mean {spoken(outcome)}{over}: {told}.{preview}"
+    told = tell(
+        AVERAGED_ALTERNATIVE if others else ALTERNATIVE,
+        question=drawing.question,
+        kind=tell(ablation.figure if isinstance(ablation.figure, str) else "the ablation's own"),
+        outcome=spoken(outcome),
+        factors=listed(others, " and "),
+        means=told,
+    )
+    return tell("{text} ({preview})", text=told, preview=drawing.preview) if drawing.preview else told
 
 
 def _known(drawing: Drawing, kind: str) -> Figure:

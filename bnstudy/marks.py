@@ -10,6 +10,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from bnstudy import stats, style
 from bnstudy.drawing import Curve, Series, bounded
+from bnstudy.language import tell
 from bnstudy.style import Look
 
 End = tuple[str, float, float, Look]
@@ -129,7 +130,7 @@ def curves(
 def epoch_axis(axes: Axes, last: int) -> None:
     """Make x count epochs, from 1 to the last, at no more than six ticks."""
     step = next(s for p in range(9) for s in (10**p, 2 * 10**p, 5 * 10**p) if last / s <= 6)
-    axes.set(xlabel="epoch", xlim=(1 - 0.02 * last, last * 1.02))
+    axes.set(xlabel=tell("epoch"), xlim=(1 - 0.02 * last, last * 1.02))
     axes.set_xticks([1, *range(step if step > 1 else 2, last + 1, step)] if last > 1 else [1])
 
 

@@ -1,8 +1,10 @@
 """How outcomes, levels and numbers are named in sentences and figures."""
 
 import math
+from collections.abc import Iterable
 
 from bnstudy.factors import Factor
+from bnstudy.language import tell
 from bnstudy.recipe import level_name
 
 SPOKEN = {
@@ -25,8 +27,8 @@ def spoken(outcome: str) -> str:
     field, _, key = outcome.partition(".")
     words, entry = field.replace("_", " "), key.replace("_", " ")
     if field == "checks" and key:
-        return entry
-    return SPOKEN.get(outcome, f"{words} ({entry})" if key else words)
+        return tell(entry)
+    return tell(SPOKEN.get(outcome, f"{words} ({entry})" if key else words))
 
 
 def is_share(outcome: str) -> bool:
@@ -37,7 +39,22 @@ def is_share(outcome: str) -> bool:
 def titled(factor: Factor, name: str) -> str:
     """Return a level as a text names it: its label, or `lr 0.1` where that is only a number."""
     label = factor.level(name).label
-    return f"{factor.name.replace('_', ' ')} {label}" if _is_number(label) else label
+    return f"{entitled(factor)} {label}" if _is_number(label) else tell(label)
+
+
+def entitled(factor: Factor) -> str:
+    """Return a factor's name as a text says it."""
+    return tell(factor.name.replace("_", " "))
+
+
+def listed(items: Iterable[str], separator: str = ", ") -> str:
+    """Return items one after the other, parted as the language does it."""
+    return tell(separator).join(items)
+
+
+def seeds(number: int) -> str:
+    """Return a number of seeds: 1 seed, 2 seeds."""
+    return tell("1 seed") if number == 1 else tell("{number} seeds", number=f"{number:,}")
 
 
 def _is_number(text: str) -> bool:
@@ -57,9 +74,10 @@ def difference(value: float, outcome: str) -> str:
     return points(value) if is_share(outcome) else f"{value + 0.0:+.3g}"
 
 
-def unit(outcome: str) -> str:
-    """Return what follows a difference of an outcome: points, or nothing."""
-    return " points" if is_share(outcome) else ""
+def change(value: float, outcome: str) -> str:
+    """Return a difference of an outcome with its sign and unit: +1.32 points, or +3.25."""
+    told = difference(value, outcome)
+    return tell("{difference} points", difference=told) if is_share(outcome) else told
 
 
 def amount(value: float, outcome: str) -> str:
@@ -69,7 +87,9 @@ def amount(value: float, outcome: str) -> str:
 
 def size(value: float, outcome: str) -> str:
     """Return the size of a difference or of a spread: 1.32 points, or 3.25."""
-    return f"{100 * value:.2f} points" if is_share(outcome) else f"{value:.3g}"
+    if not is_share(outcome):
+        return f"{value:.3g}"
+    return tell("{difference} points", difference=f"{100 * value:.2f}")
 
 
 def digits(value: float) -> str:

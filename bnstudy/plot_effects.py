@@ -1,7 +1,7 @@
 """The figure of effects: each treatment's paired difference from its control, with what claims say of it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +11,7 @@ from bnstudy import marks, stats, style
 from bnstudy.contrasts import AVERAGED, Contrast, contrasts
 from bnstudy.drawing import Drawing
 from bnstudy.label_table import LabelTable
+from bnstudy.language import tell
 from bnstudy.phrases import is_share, spoken
 from bnstudy.plot_strips import ROOM, arms_figure, beside
 
@@ -38,13 +39,13 @@ def effects(drawing: Drawing) -> Figure:
     axes.axvline(0, color=style.INK, lw=0.8, zorder=1)
     axes.set_xlabel(_named(drawing.outcome))
     style.tidy(axes, grid="x")
-    style.headline(figure, drawing.ablation.question, reading=drawing.noted(_reading(drawing, every, lines)))
+    style.headline(figure, drawing.question, reading=drawing.noted(*_notes(drawing, every, lines)))
     return figure
 
 
 def _cells(lines: Sequence[Contrast]) -> list[tuple[str, ...]]:
     """Return the labels of lines; where all are averages, without saying so in each."""
-    if all(line.where in ("", AVERAGED) for line in lines):
+    if all(line.where in ("", tell(AVERAGED)) for line in lines):
         return [(line.what,) for line in lines]
     return [(line.what, line.where) for line in lines]
 
@@ -105,7 +106,8 @@ def _line(axes: Axes, line: Contrast, place: float, unit: float, inches: float) 
     if interval:
         ends = unit * interval[0], unit * interval[1]
         marks.bar(axes, place, ends, line.look.color)
-        told += f" ({_number(ends[0], unit)} to {_number(ends[1], unit)})"
+        low, high = (_number(end, unit) for end in ends)
+        told = tell("{value} ({low} to {high})", value=told, low=low, high=high)
     beside(axes, place, told)
 
 
@@ -115,15 +117,16 @@ def _number(value: float, unit: float) -> str:
 
 
 def _named(outcome: str) -> str:
-    what = f"points of {spoken(outcome)}" if is_share(outcome) else spoken(outcome)
-    return f"difference in {what}"
+    if is_share(outcome):
+        return tell("difference in points of {outcome}", outcome=spoken(outcome))
+    return tell("difference in {outcome}", outcome=spoken(outcome))
 
 
-def _reading(drawing: Drawing, every: Sequence[Contrast], lines: Sequence[Contrast]) -> str:
-    reading = "Hollow: seeds, paired; bar: mean and its 95% interval"
+def _notes(drawing: Drawing, every: Sequence[Contrast], lines: Sequence[Contrast]) -> Iterator[str]:
+    yield tell("Hollow: seeds, paired; bar: mean and its 95% interval")
     if any(line.claims for line in lines):
-        reading += "; shaded up to a dashed margin: where the claim holds"
+        yield tell("shaded up to a dashed margin: where the claim holds")
     if len(lines) < len(every):
-        reading += "; averaged over the other factors, whose combinations are the small ticks"
-    diverged = (drawing.frame.status == "diverged").any()
-    return f"{reading}; diverged trials count as they score" if diverged else reading
+        yield tell("averaged over the other factors, whose combinations are the small ticks")
+    if (drawing.frame.status == "diverged").any():
+        yield tell("diverged trials count as they score")

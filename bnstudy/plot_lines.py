@@ -12,6 +12,7 @@ from bnstudy import drawing as arms
 from bnstudy import marks, style
 from bnstudy.drawing import Drawing, Series
 from bnstudy.factors import Factor
+from bnstudy.language import tell
 from bnstudy.marks import End
 from bnstudy.phrases import is_share, spoken
 
@@ -42,10 +43,10 @@ def curves(drawing: Drawing) -> Figure:
         if _labelled(panels, ends):
             marks.label_ends(axes, _wrapped(ends), size[1] - 0.5)
     _match(every, CURVE)
-    reading = f"Line: mean; {'thin: seeds; ' if thin else ''}band: 95% interval of the mean"
-    reading += arms.crosses(drawing.frame)
+    seeds = tell("thin: seeds") if thin else ""
+    notes = (tell("Line: mean"), seeds, tell("band: 95% interval of the mean"), arms.crosses(drawing.frame))
     key = {} if _labelled(panels, series) else drawing.key(series)
-    style.headline(figure, drawing.ablation.question, key, drawing.noted(reading))
+    style.headline(figure, drawing.question, key, drawing.noted(*notes))
     return figure
 
 
@@ -64,9 +65,9 @@ def dose(drawing: Drawing) -> Figure:
         if _labelled(panels, ends):
             marks.label_ends(axes, _wrapped(ends), size[1] - 0.5)
     _match(every, drawing.outcome)
-    reading = f"Hollow: seeds; filled: means; bars: their 95% intervals{arms.crosses(drawing.frame)}"
+    notes = (tell("Hollow: seeds; filled: means; bars: their 95% intervals"), arms.crosses(drawing.frame))
     key = {} if _labelled(panels, series) else drawing.key(series)
-    style.headline(figure, drawing.ablation.question, key, drawing.noted(reading))
+    style.headline(figure, drawing.question, key, drawing.noted(*notes))
     return figure
 
 

@@ -13,10 +13,11 @@ from bnstudy.claims import Claim
 from bnstudy.drawing import Drawing, Series
 from bnstudy.errors import BnstudyError
 from bnstudy.label_table import LabelTable
+from bnstudy.language import tell
 from bnstudy.phrases import amount
+from bnstudy.phrases import seeds as counted
 from bnstudy.plot_strips import EDGES, ROOM, Strip, beside, draw_seeds, name_axis
 from bnstudy.systems import SYSTEMS, published_runs
-from bnstudy.words import counted
 
 RIGHT = 1.5  # inches of the words at the end of each line
 LEVEL = 0.95
@@ -47,8 +48,9 @@ def published(drawing: Drawing) -> Figure:
     factor = drawing.scientific
     series = drawing.series([factor])
     textbook = [each for each in series if _is_textbook(drawing, each)][:1]
-    labels = [(factor.level(each.levels[factor.name]).label,) for each in series]
-    labels += [(f"{len(published_runs())} published runs of {each.label}",) for each in textbook]
+    labels = [(tell(factor.level(each.levels[factor.name]).label),) for each in series]
+    runs = len(published_runs())
+    labels += [(tell("{count} published runs of {arm}", count=runs, arm=each.label),) for each in textbook]
     table = LabelTable(labels, most=2.4)
     figure = Figure(figsize=(style.WIDTH, (EDGES + table.height) * len(claims)))
     every = figure.subplots(len(claims), squeeze=False).flatten()
@@ -56,11 +58,11 @@ def published(drawing: Drawing) -> Figure:
         _panel(drawing, axes, table, series, each)
         if textbook:
             _runs(axes, table.places[-1], each.outcome, style.WIDTH - sum(table.widths) - RIGHT)
-    reading = (
+    reading = tell(
         "Hollow: our seeds; bar: where one more run lies, 95% for all published numbers of a panel together; "
-        f"filled diamonds: published single runs{arms.crosses(drawing.frame)}"
+        "filled diamonds: published single runs"
     )
-    style.headline(figure, drawing.ablation.question, reading=drawing.noted(reading))
+    style.headline(figure, drawing.question, reading=drawing.noted(reading, arms.crosses(drawing.frame)))
     return figure
 
 
@@ -132,4 +134,6 @@ def _beside(values: "pd.Series[float]", number: float, outcome: str) -> str:
     known = values.dropna()
     if known.empty:
         return amount(number, outcome)
-    return f"{amount(number, outcome)}, above {int((known < number).sum())} of {counted(len(known), 'seed')}"
+    below = int((known < number).sum())
+    value, seeds = amount(number, outcome), counted(len(known))
+    return tell("{value}, above {below} of {seeds}", value=value, below=below, seeds=seeds)

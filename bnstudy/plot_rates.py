@@ -13,6 +13,7 @@ from bnstudy.claims import largest_workable
 from bnstudy.drawing import Drawing, Series
 from bnstudy.errors import BnstudyError
 from bnstudy.factors import Factor
+from bnstudy.language import tell
 from bnstudy.recipe import level_name
 from bnstudy.style import Look
 from bnstudy.workable import THRESHOLDS, workable_location
@@ -33,7 +34,7 @@ def learning_rates(drawing: Drawing) -> Figure:
     _share_that_trains(rate, series, share)
     _largest_workable(rate, series, largest)
     _validation_over_epochs(rate, series, epochs)
-    style.headline(figure, drawing.ablation.question, drawing.key(series))
+    style.headline(figure, drawing.question, drawing.key(series))
     return figure
 
 
@@ -59,10 +60,10 @@ def _accuracy_by_rate(drawing: Drawing, rate: Factor, series: Sequence[Series], 
     for each in series:
         marks.response(axes, each, arms.position(each.rows, rate), each.rows[SCORE].astype(float), SCORE)
     axes.axhline(0.5, color=style.MUTED, lw=0.8, ls=(0, (4, 3)))
-    axes.set(ylim=(-0.02, 1.02), ylabel="training accuracy", yticks=QUARTERS)
+    axes.set(ylim=(-0.02, 1.02), ylabel=tell("training accuracy"), yticks=QUARTERS)
     style.percent(axes.yaxis)
-    reading = f"hollow: seeds; band: 95% interval{arms.crosses(drawing.frame)}"
-    style.title(axes, "Accuracy at the end", reading)
+    reading = arms.together(tell("hollow: seeds; band: 95% interval"), arms.crosses(drawing.frame))
+    style.title(axes, tell("Accuracy at the end"), reading)
     _rate_axis(axes, rate)
 
 
@@ -71,7 +72,7 @@ def _rate_axis(axes: Axes, rate: Factor, *, grid: Literal["x", "y"] = "y") -> No
     levels = {number: level_name(number) for number in parties.rates(rate)}
     marks.level_axis(axes, levels, "log", PANEL)
     axes.set_xlim(min(levels) / 1.8, max(levels) * 1.8)  # room for arrows
-    axes.set_xlabel("learning rate")
+    axes.set_xlabel(tell("learning rate"))
     style.tidy(axes, grid=grid)
 
 
@@ -88,9 +89,9 @@ def _share_that_trains(rate: Factor, series: Sequence[Series], axes: Axes) -> No
         axes.plot(
             shares.index, shares, marker=marker, ls=dash, ms=4 + 1.3 * under, lw=1.4 + under, color=color
         )
-    axes.set(ylim=(-0.05, 1.05), ylabel="share of seeds", yticks=QUARTERS)
+    axes.set(ylim=(-0.05, 1.05), ylabel=tell("share of seeds"), yticks=QUARTERS)
     style.percent(axes.yaxis)
-    style.title(axes, "Seeds that train", "reach 50% training accuracy; band: 80% to 20%")
+    style.title(axes, tell("Seeds that train"), tell("reach 50% training accuracy; band: 80% to 20%"))
     _rate_axis(axes, rate)
 
 
@@ -105,10 +106,11 @@ def _largest_workable(rate: Factor, series: Sequence[Series], axes: Axes) -> Non
                 estimate = workable_location(list(cells.values()), grid)
                 _open_interval(axes, y, estimate, grid, each.look if main else each.look._replace(marker=""))
             elif main:
-                axes.text(grid[0] / 1.6, y, "needs all rates of two seeds", va="center", **style.SMALL)
+                axes.text(grid[0] / 1.6, y, tell("needs all rates of two seeds"), va="center", **style.SMALL)
     axes.set_yticks([])
     axes.set_ylim(len(series) - 0.6, -0.6)
-    style.title(axes, "Largest workable rate", "95% interval for 50% (thin: 20%, 80%); arrow: no bound")
+    reading = tell("95% interval for 50% (thin: 20%, 80%); arrow: no bound")
+    style.title(axes, tell("Largest workable rate"), reading)
     _rate_axis(axes, rate, grid="x")
 
 
@@ -132,10 +134,10 @@ def _validation_over_epochs(rate: Factor, series: Sequence[Series], axes: Axes) 
         best = parties.best_level(each.rows, rate.name)
         held = replace(each, rows=each.rows[each.rows[rate.name] == best]).curves("validation_accuracy")
         last, value = marks.curves(axes, held, each.look, "validation_accuracy", band=False)
-        ends.append((f"rate {best}", last, value, each.look))
+        ends.append((tell("rate {rate}", rate=best), last, value, each.look))
     marks.epoch_axis(axes, max(last for _, last, _, _ in ends))
-    axes.set_ylabel("validation accuracy")
+    axes.set_ylabel(tell("validation accuracy"))
     marks.label_ends(axes, ends, 2.3)
     style.percent(axes.yaxis)
-    style.title(axes, "Each at its best rate", "best by this accuracy; line: mean; thin: seeds")
+    style.title(axes, tell("Each at its best rate"), tell("best by this accuracy; line: mean; thin: seeds"))
     style.tidy(axes)

@@ -15,7 +15,8 @@ from bnstudy import marks, style
 from bnstudy.drawing import Drawing
 from bnstudy.factors import Factor
 from bnstudy.label_table import GAP, LabelTable
-from bnstudy.phrases import is_share, spoken
+from bnstudy.language import tell
+from bnstudy.phrases import entitled, is_share, spoken
 from bnstudy.style import Look
 
 EDGES = 0.62  # inches above and below the lines of a figure: note, axis and its name
@@ -45,7 +46,7 @@ def arms_figure(drawing: Drawing) -> Figure:
         Strip(_cells(each, factors), drawing.values(each.rows), each.diverged, each.look)
         for each in drawing.series(factors)
     ]
-    table = LabelTable([strip.cells for strip in strips], [f.name.replace("_", " ") for f in factors])
+    table = LabelTable([strip.cells for strip in strips], list(map(entitled, factors)))
     figure = Figure(figsize=(style.WIDTH, EDGES + table.height))
     axes = figure.subplots()
     places = table.draw(axes)
@@ -55,13 +56,14 @@ def arms_figure(drawing: Drawing) -> Figure:
         if strip.known:
             beside(axes, place, _number(float(np.mean(strip.known)), drawing.outcome))
     name_axis(axes, drawing.outcome)
-    reading = f"Hollow: seeds; bar: mean and its 95% interval; number: mean{arms.crosses(drawing.frame)}"
-    style.headline(figure, drawing.ablation.question, reading=drawing.noted(reading))
+    reading = tell("Hollow: seeds; bar: mean and its 95% interval; number: mean")
+    style.headline(figure, drawing.question, reading=drawing.noted(reading, arms.crosses(drawing.frame)))
     return figure
 
 
 def _cells(series: arms.Series, factors: Sequence[Factor]) -> tuple[str, ...]:
-    return tuple(f.level(series.levels[f.name]).label if f.name in series.levels else "-" for f in factors)
+    held = [f.level(series.levels[f.name]).label if f.name in series.levels else "-" for f in factors]
+    return tuple(map(tell, held))
 
 
 def _number(value: float, outcome: str) -> str:
@@ -127,12 +129,14 @@ def statistics(drawing: Drawing) -> Figure:
     for axes in every[len(panels) :]:
         axes.remove()
     _same_scale(list(every[: len(panels)]))
-    tracked = "; weight: of the new batch in averages kept side by side" if len(ways) > len(WAYS) else ""
-    reading = (
+    reading = tell(
         "The same trained networks in each line. Hollow: seeds; tick: mean; bar and number: standard "
-        f"deviation, in points{tracked}{arms.crosses(drawing.frame)}"
+        "deviation, in points"
     )
-    style.headline(figure, drawing.ablation.question, reading=drawing.noted(reading))
+    more = len(ways) > len(WAYS)
+    tracked = tell("weight: of the new batch in averages kept side by side") if more else ""
+    notes = (reading, tracked, arms.crosses(drawing.frame))
+    style.headline(figure, drawing.question, reading=drawing.noted(*notes))
     return figure
 
 
@@ -143,11 +147,11 @@ def _ways(drawing: Drawing) -> dict[str, str]:
     for held in drawing.frame.tracked_test_accuracy:
         names |= dict.fromkeys(held or {})
     tracked = {f"tracked_test_accuracy.{name}": _tracked(name) for name in names}
-    return WAYS | tracked
+    return {way: tell(label) for way, label in WAYS.items()} | tracked
 
 
 def _tracked(name: str) -> str:
-    return f"averages, weight {name}" if name[0].isdigit() else name
+    return tell("averages, weight {weight}", weight=name) if name[0].isdigit() else tell(name)
 
 
 def _by_way(drawing: Drawing, ways: dict[str, str], rows: pd.DataFrame) -> list[Strip]:
@@ -173,7 +177,7 @@ def _panel(axes: Axes, table: LabelTable, strips: Sequence[Strip], *, labelled: 
             marks.bar(axes, place, (mean - spread, mean + spread), color)
             beside(axes, place, f"{100 * spread:.2f}")
     name_axis(axes, "test_accuracy")
-    axes.set_xlabel("test accuracy")
+    axes.set_xlabel(tell("test accuracy"))
     axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
 
 

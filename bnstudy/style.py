@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -17,6 +18,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextToPath
 from matplotlib.ticker import FuncFormatter
+
+from bnstudy import fonts, language
 
 INK, MUTED, GRID = "#1b1f24", "#5b636d", "#e3e6ea"
 
@@ -39,7 +42,7 @@ RC: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 200,
     "figure.constrained_layout.use": True,
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],  # the first comes with matplotlib
+    "font.sans-serif": [fonts.OWN, "Verdana", "sans-serif"],
     "font.size": TYPE,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
@@ -69,8 +72,15 @@ class Look(NamedTuple):
 @contextlib.contextmanager
 def applied() -> Iterator[None]:
     """Draw with the project's look inside the block, and restore what was."""
-    with mpl.rc_context(), sns.axes_style("ticks", RC), mpl.rc_context(RC):
+    look = RC if language.current() == language.ENGLISH else RC | _type()
+    with mpl.rc_context(), sns.axes_style("ticks", look), mpl.rc_context(look):
         yield
+
+
+def _type() -> dict[Any, Any]:
+    """Return the fonts of another language: what is there, and for vector figures what readers may have."""
+    every = [fonts.OWN, *fonts.CHINESE, "sans-serif"]
+    return {"font.family": [*fonts.families(), "sans-serif"], "font.sans-serif": every}
 
 
 def look(place: int, dash: int = 0) -> Look:
@@ -117,9 +127,32 @@ def _key(figure: Figure, key: Mapping[str, Look], columns: int, top: float) -> N
 
 def wrapped(text: str, inches: float, *, fontsize: float = TYPE, fontweight: str = "normal") -> list[str]:
     """Return the lines of a text, each as long as the width allows; a single word may be longer."""
+    if re.search(_IDEOGRAPH, text):
+        return _wrapped_anywhere(text, inches, fontsize, fontweight)
     ways = (textwrap.wrap(text, letters, break_long_words=False) for letters in range(140, 0, -1))
     fits = (way for way in ways if all(width(line, fontsize, fontweight) <= inches for line in way))
     return next(fits, text.split())
+
+
+_IDEOGRAPH = r"[\u2e80-\uffff]"
+_OPENING, _CLOSING = (
+    r"[\u201c\u300a\uff08]",
+    r"[\u201d\u3001\u3002\u300b\uff01\uff09\uff0c\uff1a\uff1b\uff1f]",
+)
+_PIECE = re.compile(
+    rf"\s*{_OPENING}*(?:(?!{_OPENING}|{_CLOSING}){_IDEOGRAPH}|[^\s\u201c\u201d\u2e80-\uffff]+){_CLOSING}*"
+)
+"""What a line is never broken inside of: an ideograph or a word, with the punctuation that belongs to it."""
+
+
+def _wrapped_anywhere(text: str, inches: float, fontsize: float, fontweight: str) -> list[str]:
+    """Return the lines of a text in Chinese, which may be broken between any two ideographs."""
+    lines = [""]
+    for piece in _PIECE.findall(text):
+        if lines[-1] and width(lines[-1] + piece, fontsize, fontweight) > inches:
+            lines.append("")
+        lines[-1] += piece if lines[-1] else piece.lstrip()
+    return lines
 
 
 def _columns(labels: Sequence[str]) -> int:
@@ -129,10 +162,14 @@ def _columns(labels: Sequence[str]) -> int:
     return next(fits, 1)
 
 
-@lru_cache(maxsize=4096)
 def width(text: str, fontsize: float = TYPE, fontweight: str = "normal") -> float:
     """Return how long a line of text is, in inches."""
-    font = FontProperties(size=fontsize, weight=fontweight, family=list(RC["font.sans-serif"][:1]))
+    return _width(text, fontsize, fontweight, fonts.families())
+
+
+@lru_cache(maxsize=4096)
+def _width(text: str, fontsize: float, fontweight: str, families: Sequence[str]) -> float:
+    font = FontProperties(size=fontsize, weight=fontweight, family=list(families))
     return float(TextToPath().get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 

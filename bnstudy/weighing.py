@@ -12,6 +12,7 @@ from bnstudy import evidence, parties, ratios, workable
 from bnstudy.claims import Claim
 from bnstudy.design import Ablation
 from bnstudy.evidence import Evidence, Part, Values
+from bnstudy.language import tell
 from bnstudy.outcome import NUMBERS
 from bnstudy.parties import Party
 from bnstudy.phrases import spoken
@@ -36,7 +37,7 @@ def weigh(ablation: Ablation, frame: pd.DataFrame, claim: Claim) -> Evidence:
     """Return the evidence on a claim from finished trials, or why there is none."""
     missing = parties.left_out(ablation, claim)
     if missing:
-        return Evidence(0, f"this profile leaves out {missing}")
+        return Evidence(0, tell("this profile leaves out {level}", level=missing))
     compared = parties.parties(ablation, claim)
     rows = tuple(parties.rows_of(ablation, frame, party.levels) for party in compared)
     question = Question(ablation, claim, compared, rows)
@@ -69,7 +70,7 @@ def _weigh_values(question: Question) -> Evidence:
 
 
 def _without(seeds: int, party: Party) -> Evidence:
-    return Evidence(seeds, f"some trials have no {spoken(party.measure.outcome)}")
+    return Evidence(seeds, tell("some trials have no {outcome}", outcome=spoken(party.measure.outcome)))
 
 
 def _are_shares_of_seeds(question: Question) -> bool:
@@ -103,7 +104,7 @@ def _weigh_recorded(question: Question) -> Evidence:
         if not np.isfinite(mine).all():
             return _without(len(mine), party)
         if evidence.same(mine):
-            return evidence.no_spread(len(mine), "the value is the same")
+            return evidence.no_spread(len(mine), tell("the value is the same"))
         values.append(mine.tolist())
     return evidence.weigh_recorded(claim, values, ERROR_RATE)
 
@@ -125,9 +126,9 @@ def _weigh_exact(question: Question) -> Evidence:
     if any(
         {k: len(v) for k, v in each.items()} != {k: len(v) for k, v in found[0].items()} for each in found
     ):
-        return Evidence(len(seeds), "the two sides have different numbers of entries")
+        return Evidence(len(seeds), tell("the two sides have different numbers of entries"))
     worst, key = max((_furthest([each[key] for each in found]), key) for key in found[0])
-    part = Part(f"seed {key[0]}", worst, 0.0, claim.effect.margin)
+    part = Part(tell("seed {seed}", seed=key[0]), worst, 0.0, claim.effect.margin)
     return Evidence(len(seeds), result="supported" if part.inside else "refuted", parts=(part,))
 
 
