@@ -1,68 +1,32 @@
 """The ledger: the append-only file of one ablation's records, and the truth about what was measured.
 
-One record is one line of JSON. Its last field, in all schemas to come, is a checksum: 16 hexadecimal digits
-of the SHA-256 of the line as it would be without that field. So a changed digit is noticed, by any program
-that can read bytes. A last line that was cut off in the middle of a write is expected and its trials run
-again; any other damage is an error that names the line.
+A last line that was cut off in the middle of a write is expected and its trials run again; any other damage
+is an error that names the line. Lines may stand in any order, as in a ledger merged from two machines.
 """
 
 import dataclasses
-import hashlib
-import json
 import os
-import reprlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
-from pydantic_core import from_json
-
-from bnstudy.design import Ablation, Trial, trial_id
+from bnstudy.appending import append, tail
+from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
-from bnstudy.outcome import FINISHED, UNFINISHED, Outcome
-from bnstudy.recipe import FIELDS, Recipe, canonical_json
+from bnstudy.outcome import Outcome
+from bnstudy.recipe import FIELDS
+from bnstudy.record import Record, is_torn, parse
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1
-"""Rises when old readers would misread new lines; a field that is added does not raise it."""
+__all__ = ["Ledger", "Record", "chosen", "repeated"]
 
 _RESTORE = (
     "Restore the file from git or a backup, or move that line out of the file: its trials then run again."
 )
-
-
-@dataclass(frozen=True)
-class Record:
-    """A trial, what it measured and what made it: one line of a ledger."""
-
-    ablation: str
-    trial: str
-    arm: dict[str, str]
-    seed: int
-    recipe: Recipe
-    outcome: Outcome
-    provenance: dict[str, Any]
-
-    @staticmethod
-    def of(ablation: str, trial: Trial, outcome: Outcome, provenance: Mapping[str, Any]) -> "Record":
-        """Return the record of a trial of the ablation of that name."""
-        arm = trial.arm
-        return Record(ablation, trial.id, dict(arm.levels), trial.seed, arm.recipe, outcome, dict(provenance))
-
-    def line(self) -> str:
-        """Return the line of the file, without its newline; numbers that are not finite become null."""
-        parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        parts |= {"recipe": self.recipe.as_dict(), "outcome": dataclasses.asdict(self.outcome)}
-        return _sealed(
-            json.dumps(_plain({"schema": SCHEMA} | parts), separators=(",", ":")).encode()
-        ).decode()
 
 
 class Ledger:
@@ -83,7 +47,7 @@ class Ledger:
         found = []
         with _telling(f"Cannot read {self.path}"):
             for number, line in self._lines():
-                if not line.endswith(b"\n") and _is_torn(line):
+                if not line.endswith(b"\n") and is_torn(line):
                     self._notify(
                         f"{self.path}, line {number}: the last line was cut off in the middle of a write and "
                         "is skipped; `bnstudy run` sets it aside and runs its trials again."
@@ -93,13 +57,8 @@ class Ledger:
         return found
 
     def recorded(self) -> dict[str, Record]:
-        """Return one record for each trial id: its first finished one, or else its last unfinished one."""
-        chosen: dict[str, Record] = {}
-        for record in self.records():
-            held = chosen.get(record.trial)
-            if held is None or not held.outcome.finished:
-                chosen[record.trial] = record
-        return chosen
+        """Return one record for each trial id: the `chosen` one."""
+        return chosen(self.records())
 
     def append(self, records: Sequence[Record]) -> None:
         """Write all records in one write and flush them to disk; when that fails, none of them is kept."""
@@ -109,17 +68,17 @@ class Ledger:
         self.set_aside_torn_line()
         with _telling(f"Cannot write to {self.path}, so {len(lines)} trained trials were not recorded"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            start = b"\n" if _tail(self.path) else b""
-            _append(self.path, start + b"".join(lines))
+            start = b"\n" if tail(self.path) else b""
+            append(self.path, start + b"".join(lines))
 
     def set_aside_torn_line(self) -> bool:
         """Move a torn last line to `<ablation>.jsonl.torn`, with a warning; return whether there was one."""
         with _telling(f"Cannot set aside the torn last line of {self.path}"):
-            tail = _tail(self.path)
-            if not tail.strip() or not _is_torn(tail):
+            last = tail(self.path)
+            if not last.strip() or not is_torn(last):
                 return False
-            _append(self.torn_path, tail + b"\n")
-            os.truncate(self.path, self.path.stat().st_size - len(tail))
+            append(self.torn_path, last + b"\n")
+            os.truncate(self.path, self.path.stat().st_size - len(last))
         self._notify(
             f"{self.path}: the last line was cut off in the middle of a write and was moved to "
             f"{self.torn_path.name}; its trials run again."
@@ -152,7 +111,7 @@ class Ledger:
 
     def _record(self, number: int, line: bytes) -> Record:
         try:
-            return _parse(line, self.path.stem)
+            return parse(line, self.path.stem)
         except ValueError as error:
             raise BnstudyError(f"{self.path}, line {number}: {error}. {_RESTORE}") from None
         except BnstudyError as error:
@@ -162,150 +121,38 @@ class Ledger:
         """Return a record's line, or raise `ValueError` for one that would not read back."""
         line = record.line().encode()
         try:
-            _parse(line, self.path.stem)
+            parse(line, self.path.stem)
         except (ValueError, BnstudyError) as error:
             raise ValueError(f"the record of trial {record.trial} would not read back: {error}") from error
         return line + b"\n"
 
 
-def _parse(line: bytes, ablation: str) -> Record:
-    """Return the record of a line. Raise `ValueError` for damage, `BnstudyError` for another version's."""
-    line = line.strip()
-    if line != _sealed(line.rpartition(b',"checksum":')[0] + b"}"):
-        raise ValueError(_damage(line))
-    parts = _validated(line)
-    if parts.ablation != ablation:
-        raise ValueError(f"it is a record of {parts.ablation!r} in the ledger of {ablation!r}")
-    recipe = _recipe(canonical_json(parts.recipe))
-    if parts.trial != trial_id(recipe, parts.seed):
-        raise ValueError(f"its recipe and seed make trial {trial_id(recipe, parts.seed)}, not {parts.trial}")
-    if parts.outcome.status not in FINISHED + UNFINISHED:
-        raise _newer("outcome.status", parts.outcome.status)
-    return Record(ablation, parts.trial, parts.arm, parts.seed, recipe, parts.outcome, parts.provenance)
+def chosen(records: Iterable[Record]) -> dict[str, Record]:
+    """Return one record for each trial id: the finished one that was recorded first, or else the last one.
 
-
-def _sealed(line: bytes) -> bytes:
-    """Return the JSON of an object with its checksum as its last field."""
-    return line[:-1] + b',"checksum":"%s"}' % hashlib.sha256(line).hexdigest()[:16].encode()
-
-
-def _damage(line: bytes) -> str:
-    """Return what is wrong with a line that does not fit its checksum."""
-    try:
-        from_json(line, allow_inf_nan=False)
-    except ValueError as error:
-        return f"it is not JSON ({str(error).replace('line 1 column', 'byte')})"
-    return "its content does not fit its checksum, so something in it was changed"
-
-
-def _is_torn(line: bytes) -> bool:
-    """Return whether a last line without its newline is only the beginning of one.
-
-    The zeros are what some file systems leave at the end after a loss of power.
+    So running a trial again lets nobody choose among outcomes, and neither does the order of the lines.
     """
-    try:
-        from_json(line.rstrip(b"\0"))
-    except ValueError as error:
-        return str(error).startswith("EOF")
-    return False
+    found: dict[str, Record] = {}
+    for record in records:
+        held = found.setdefault(record.trial, record)
+        if held is not record:
+            pair = sorted((held, record), key=_moment)
+            found[record.trial] = next((each for each in pair if each.outcome.finished), pair[-1])
+    return found
 
 
-@with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
-@dataclass(frozen=True)
-class _Line:
-    """The types of a line's parts. The recipe is checked on its own, once for all trials that share it."""
-
-    schema: Annotated[int, Field(ge=1, le=SCHEMA)]
-    ablation: str
-    trial: str
-    arm: dict[str, str]
-    seed: int
-    recipe: dict[str, Any]
-    outcome: Outcome
-    provenance: dict[str, Any]
-    checksum: str
+def repeated(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Return the finished records of each trial that has several, the one that counts first."""
+    finished: dict[str, list[Record]] = {}
+    for record in records:
+        if record.outcome.finished:
+            finished.setdefault(record.trial, []).append(record)
+    return {trial: sorted(held, key=_moment) for trial, held in finished.items() if len(held) > 1}
 
 
-_LINE = TypeAdapter(_Line)
-_REVISIONS = TypeAdapter(dict[str, int])
-
-
-def _validated(line: bytes) -> _Line:
-    """Return the typed parts of a line; fields that may be missing take their defaults."""
-    try:
-        return _LINE.validate_json(line)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False)
-    places = [".".join(map(str, each["loc"])) for each in wrong]
-    for each, place in zip(wrong, places, strict=True):
-        if each["type"] in ("unexpected_keyword_argument", "less_than_equal"):
-            raise _newer(place, each["input"])
-    raise ValueError(f"{places[0]} is wrong ({wrong[0]['msg'].lower()})")
-
-
-@lru_cache(maxsize=4096)
-def _recipe(text: str) -> Recipe:
-    """Return the recipe of a canonical JSON; cached, since all seeds of an arm share theirs."""
-    values = json.loads(text)
-    for name in values:
-        if name not in FIELDS:
-            raise _newer(f"recipe.{name}", values[name])
-    try:
-        _REVISIONS.validate_python(values.get("revisions", {}), strict=True)
-        return Recipe.from_dict(values)
-    except ValidationError:
-        raise ValueError(f"recipe.revisions is wrong ({values['revisions']!r})") from None
-    except BnstudyError as error:
-        raise BnstudyError(
-            f"its recipe does not fit this version: {error} If a newer bnstudy wrote it, upgrade; else move "
-            "that line out of the file."
-        ) from None
-
-
-def _newer(place: str, value: object) -> BnstudyError:
-    return BnstudyError(
-        f"it has {place} = {reprlib.repr(value)}, which this version does not know: a newer bnstudy wrote "
-        "it. Upgrade to read it."
-    )
-
-
-def _plain(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content with None for what is not finite and `?` for what is no Unicode.
-
-    Half of a surrogate pair stands in the error messages of files with odd names.
-    """
-    text = json.dumps(content, ensure_ascii=False).encode(errors="replace").decode()
-    plain: dict[str, Any] = json.loads(text, parse_constant=lambda _: None)
-    return plain
-
-
-def _tail(path: Path) -> bytes:
-    """Return what follows the last newline of a file: nothing, a whole line or a torn one."""
-    with suppress(FileNotFoundError), path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        length = 1
-        while True:
-            file.seek(max(0, size - length))
-            _, newline, tail = file.read().rpartition(b"\n")
-            if newline or length >= size:
-                return tail
-            length *= 1024
-    return b""
-
-
-def _append(path: Path, data: bytes) -> None:
-    """Write at the end of a file and flush to disk; after an `OSError` the file is as it was."""
-    with path.open("ab", buffering=0) as file:
-        size = file.seek(0, os.SEEK_END)
-        rest = memoryview(data)
-        try:
-            while rest:  # one write; after a short one the next makes the system say why
-                rest = rest[file.write(rest) :]
-            os.fsync(file.fileno())
-        except OSError:
-            with suppress(OSError):  # at worst a torn line stays, which the next append sets aside
-                file.truncate(size)
-            raise
+def _moment(record: Record) -> tuple[str, bytes]:
+    """Return when a record was made; the first versions did not say, and then its line's text decides."""
+    return record.provenance.get("recorded", ""), record.source
 
 
 @contextmanager
@@ -331,12 +178,16 @@ _RECIPE = {name: f"recipe.{name}" for name in FIELDS if name != "revisions"}
 def _rows(
     held: Mapping[str, Record], ablation: Ablation | None
 ) -> Iterator[tuple[Mapping[str, str], dict[str, Any]]]:
-    """Yield the arm and the other columns of each trial; with an ablation its names win over the record's."""
+    """Yield the arm and the other columns of each trial, in an order that the file's does not change.
+
+    With an ablation its names win over the record's.
+    """
     if ablation is None:
-        chosen = [(record.arm, record) for record in held.values()]
+        ordered = sorted(held.values(), key=lambda r: (r.seed, sorted(r.arm.items()), r.trial))
+        pairs = [(record.arm, record) for record in ordered]
     else:
-        chosen = [(dict(t.arm.levels), held[t.id]) for t in ablation.trials if t.id in held]
-    for arm, record in chosen:
+        pairs = [(dict(t.arm.levels), held[t.id]) for t in ablation.trials if t.id in held]
+    for arm, record in pairs:
         row = {"ablation": record.ablation, "trial": record.trial, "seed": record.seed}
         recipe = {column: getattr(record.recipe, name) for name, column in _RECIPE.items()}
         yield arm, row | vars(record.outcome) | {"fingerprint": record.recipe.fingerprint} | recipe

@@ -35,7 +35,7 @@ MACHINE = modules(
 )
 BOOKS = modules(
     """
-    executors ledger mistakes places provenance registry schedule storage
+    appending executors ledger mistakes places provenance record registry schedule storage
     """
 )
 JUDGEMENT = modules(

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from bnstudy import executors, schedule, storage
+from bnstudy import appending, executors, schedule, storage
 from bnstudy import ledger as ledger_module
 from bnstudy.design import Ablation, Factor, Level, across
 from bnstudy.errors import BnstudyError
@@ -474,7 +474,7 @@ def test_a_storage_deleted_in_the_middle_of_a_run_loses_nothing(tmp_path: Path) 
 @contextmanager
 def at_line(number: int, act: Callable[[], None]) -> Iterator[list[int]]:
     """Act when line `number` of bnstudy's books is about to run; yield a list that grows by each line."""
-    modules = (schedule, storage, executors, ledger_module)
+    modules = (schedule, storage, executors, ledger_module, appending)
     files, passed = {module.__file__ for module in modules}, []
 
     def local(frame: FrameType, event: str, argument: object) -> Any:
