@@ -24,6 +24,7 @@ from bnstudy.errors import BnstudyError
 from bnstudy.ledger import Ledger, Record
 from bnstudy.outcome import FINISHED, UNFINISHED, Outcome
 from bnstudy.recipe import Recipe
+from bnstudy.record import LARGEST
 
 OUTCOME = Outcome(
     status="ok", online_train_loss=(0.7, None), test_accuracy=0.87, weight_norms={"fc.bias": 1.5}
@@ -107,12 +108,13 @@ def test_a_record_is_made_of_a_trial() -> None:
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
+storable = st.integers(1 - LARGEST, LARGEST - 1)
 shares = st.lists(st.floats(0, 1), max_size=4).map(tuple)
 outcomes = st.builds(
     Outcome,
     status=st.sampled_from(FINISHED + UNFINISHED),
     reason=st.none() | st.text(),
-    diverged_at=st.none() | st.integers(),
+    diverged_at=st.none() | storable,
     diverged_in=st.none() | st.text(),
     online_train_loss=st.lists(st.none() | finite, max_size=4).map(tuple),
     validation_accuracy=shares,
@@ -141,7 +143,7 @@ in_one_folder = settings(deadline=None, suppress_health_check=[HealthCheck.funct
 
 
 @settings(in_one_folder, max_examples=50)
-@given(outcomes, recipes, st.integers(), st.dictionaries(st.text(), anything, max_size=3))
+@given(outcomes, recipes, storable, st.dictionaries(st.text(), anything, max_size=3))
 def test_every_record_comes_back_equal(
     tmp_path: Path, outcome: Outcome, recipe: Recipe, seed: int, provenance: dict[str, Any]
 ) -> None:
@@ -173,11 +175,15 @@ def test_each_trial_counts_once(ledger: Ledger) -> None:
     """What finished first stays: running again must not let anyone choose among outcomes."""
     crashed, lost = Outcome(status="crashed"), Outcome(status="lost")
     first, second = replace(OUTCOME, test_accuracy=0.1), replace(OUTCOME, test_accuracy=0.2)
-    ledger.append([record(0, crashed), record(1, first), record(2, crashed), record(2, lost)])
-    ledger.append([record(0, first), record(1, second), record(0, lost), record(0, second)])
-    outcomes = {held.seed: held.outcome for held in ledger.recorded().values()}
-    assert outcomes == {0: first, 1: first, 2: lost}
-    assert set(ledger.recorded()) == {record(seed).trial for seed in range(3)}
+    made = [record(0, crashed), record(1, second), record(2, crashed), record(2, lost)]
+    made += [record(0, second), record(1, first), record(0, lost), record(0, first)]
+    stamped = [replace(r, provenance={"recorded": f"2026-01-{9 - n:02}"}) for n, r in enumerate(made)]
+    for order in (made, stamped, stamped[::-1]):
+        ledger.path.unlink(missing_ok=True)
+        ledger.append(order)
+        outcomes = {held.seed: held.outcome for held in ledger.recorded().values()}
+        assert outcomes == {0: first, 1: first, 2: lost if order is made else crashed}
+        assert set(outcomes) == {0, 1, 2}
 
 
 def test_blank_lines_and_foreign_line_ends_hold_no_record(tmp_path: Path) -> None:
@@ -258,6 +264,12 @@ DAMAGE: dict[str, tuple[str | bytes, str]] = {
     "an older schema": (signed(schema=0), "schema"),
     "a recipe of another trial": (signed(recipe=Recipe(lr=0.2).as_dict()), "trial"),
     "another seed": (signed(seed=1), "trial"),
+    "a seed that no table holds": (signed(seed=LARGEST), "seed"),
+    "a step that no table holds": (signed(outcome={"status": "ok", "diverged_at": LARGEST}), "outcome"),
+    "a pack that is none": (signed(provenance={"pack": 3}), "provenance.pack"),
+    "a slot beyond the pack": (signed(provenance={"pack": {"size": 2, "slot": 2}}), "provenance.pack"),
+    "a pack beyond all memory": (signed(provenance={"pack": {"size": 10**9}}), "provenance.pack"),
+    "a time that is no number": (signed(provenance={"wall_seconds": "long"}), "provenance.wall_seconds"),
     "revisions that are none": (signed(recipe={"revisions": {"train": "x"}}), "revisions"),
     "another ablation": (signed(ablation="bias"), "'bias'"),
 }
