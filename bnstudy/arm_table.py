@@ -7,8 +7,9 @@ import pandas as pd
 
 from bnstudy import parties, stats
 from bnstudy.drawing import OUTCOME, Drawing, called, having
+from bnstudy.language import tell
 from bnstudy.outcome import known_outcome
-from bnstudy.phrases import amount, size, spoken
+from bnstudy.phrases import amount, interval, size, spoken
 
 MOST = 3
 """Outcomes in a table: more do not fit a page beside the factors."""
@@ -35,7 +36,7 @@ class Mean:
         """Its interval: 86.9% to 87.3%; nothing without one."""
         if self.low is None or self.high is None:
             return ""
-        return f"{amount(self.low, self.outcome)} to {amount(self.high, self.outcome)}"
+        return interval(self.low, self.high, self.outcome)
 
     @property
     def spread(self) -> str:
@@ -73,7 +74,7 @@ def of(drawing: Drawing) -> ArmTable:
         levels = dict(arm.levels)
         rows = having(drawing.frame, factors, {f.name: levels[f.name] for f in factors if f.name in levels})
         if len(rows):
-            labels = tuple(f.level(levels[f.name]).label if f.name in levels else "" for f in factors)
+            labels = tuple(tell(f.level(levels[f.name]).label) if f.name in levels else "" for f in factors)
             diverged = int((rows.status == "diverged").sum())
             means = tuple(_mean(parties.column(rows, outcome), outcome) for outcome in outcomes)
             lines.append(ArmLine(labels, len(rows), diverged, means))

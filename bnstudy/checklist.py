@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bnstudy.design import Ablation
-from bnstudy.origins import Origins
+from bnstudy.language import tell
+from bnstudy.origins import Commit, Origins
+from bnstudy.phrases import counted, duration, listed
 from bnstudy.recipe import Recipe
-from bnstudy.words import counted, duration
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ def fill(found: Origins, ablations: Sequence[Ablation]) -> tuple[Item, ...]:
     if not ablations:
         return ()
     answers = (*_designed(ablations), *_made(found))
-    return tuple(Item(topic, question, answer) for topic, question, answer in answers)
+    return tuple(Item(tell(topic), tell(question), answer) for topic, question, answer in answers)
 
 
 def _designed(ablations: Sequence[Ablation]) -> Iterator[tuple[str, str, str]]:
@@ -36,65 +37,97 @@ def _designed(ablations: Sequence[Ablation]) -> Iterator[tuple[str, str, str]]:
     yield (
         "Models",
         "Is every model described?",
-        "Yes: each record holds its whole recipe, and the code has each formula once.",
+        tell("Yes: each record holds its whole recipe, and the code has each formula once."),
     )
     yield (
         "Models",
         "Which hyperparameters, and how were they chosen?",
-        f"Learning rates from {rates[0]:g} to {rates[-1]:g}, crossed with the question or fixed before the "
-        "runs. Where an arm is taken at its best rate, validation accuracy chooses it.",
+        tell(
+            "Learning rates from {least} to {most}, crossed with the question or fixed before the runs. "
+            "Where an arm is taken at its best rate, validation accuracy chooses it.",
+            least=f"{rates[0]:g}",
+            most=f"{rates[-1]:g}",
+        ),
     )
     yield (
         "Runs",
         "How many seeds an arm?",
-        " or ".join(map(str, seeds)) + "; each section says how many and why.",
+        tell("{numbers}; each section says how many and why.", numbers=listed(map(str, seeds), " or ")),
     )
     yield (
         "Results",
         "What is claimed, and when was it decided?",
-        f"{counted(claims, 'claim')}, each with a margin and a rule in its ablation's file. The first of a "
-        "file is primary; the others are adjusted together (Holm).",
+        tell(
+            "{claims}, each with a margin and a rule in its ablation's file. The first of a file is primary; "
+            "the others are adjusted together (Holm).",
+            claims=counted(claims, "claim"),
+        ),
     )
     yield (
         "Results",
         "With which error bars?",
-        "95% intervals over seeds (90% to show equality). Each verdict says the smallest effect it could "
-        "have seen.",
+        tell(
+            "95% intervals over seeds (90% to show equality). Each verdict says the smallest effect it could "
+            "have seen."
+        ),
     )
-    yield "Results", "Which runs were left out?", "None: a training that diverged scores what it produced."
+    none = tell("None: a training that diverged scores what it produced.")
+    yield "Results", "Which runs were left out?", none
 
 
 def _made(found: Origins) -> Iterator[tuple[str, str, str]]:
     """Yield what the records' provenance answers."""
-    images = "; ".join(f"SHA-256 {value[:16]}… ({counted(n, 'record')})" for value, n in found.images)
-    yield "Data", "Which version of the images?", f"{images}." if images else "The records do not say."
-    commits = ", ".join(f"{c.name[:10]}{f' of {c.date}' if c.date else ''}" for c in found.commits)
-    yield "Code", "Which code?", f"{counted(len(found.commits), 'commit')}: {commits}."
+    hashes = [(f"SHA-256 {value[:16]}…", n) for value, n in found.images]
+    images = _shares(hashes) if hashes else tell("The records do not say.")
+    yield "Data", "Which version of the images?", images
+    commits = listed(map(_commit, found.commits))
+    count = counted(len(found.commits), "commit")
+    yield "Code", "Which code?", tell("{count}: {commits}.", count=count, commits=commits)
     unclean = [commit.name[:10] for commit in found.commits if not commit.clean]
-    clean = f"Not for some records of {', '.join(unclean)}." if unclean else "Yes, for every record."
-    yield "Code", "Was it as committed?", clean
+    not_clean = tell("Not for some records of {commits}.", commits=listed(unclean))
+    yield "Code", "Was it as committed?", not_clean if unclean else tell("Yes, for every record.")
     called = {"version": "bnstudy"}
     versions = (
-        f"{called.get(name, name)} {' and '.join(each for each, _ in tally)}"
+        f"{called.get(name, name)} {listed((each for each, _ in tally), ' and ')}"
         for name, tally in found.versions
     )
-    yield "Code", "With which dependencies?", f"{', '.join(versions)}."
-    yield "Runs", "How many trainings?", f"{counted(found.records, 'trial')} recorded."
-    machines = "; ".join(f"{name} ({counted(n, 'record')})" for name, n in found.machines)
-    yield "Machines", "On what was it run?", f"{machines}."
-    memory = f"{found.largest_memory / 2**30:.1f} GiB"
-    told = f"{duration(3600 * found.core_hours)} of one process in all, with at most {memory} of memory each."
+    yield "Code", "With which dependencies?", tell("{text}.", text=listed(versions))
+    trials = counted(found.records, "trial")
+    yield "Runs", "How many trainings?", tell("{trials} recorded.", trials=trials)
+    yield "Machines", "On what was it run?", _shares(found.machines)
+    told = tell(
+        "{time} of one process in all, with at most {memory} of memory each.",
+        time=duration(3600 * found.core_hours),
+        memory=f"{found.largest_memory / 2**30:.1f} GiB",
+    )
     yield "Machines", "How long did it take, and with how much memory?", told
     yield (
         "Again",
         "How is it made again?",
-        "`bnstudy run --all --profile paper`, then `bnstudy report`. `bnstudy verify` trains a random sample "
-        "of the records again and certifies it.",
+        tell(
+            "`bnstudy run --all --profile paper`, then `bnstudy report`. `bnstudy verify` trains a random "
+            "sample of the records again and certifies it."
+        ),
     )
 
 
+def _commit(commit: Commit) -> str:
+    name = commit.name[:10]
+    return tell("{commit} of {date}", commit=name, date=commit.date) if commit.date else name
+
+
+def _shares(values: Sequence[tuple[str, int]]) -> str:
+    """Return values with the number of records that each has."""
+    told = (tell("{value} ({records})", value=value, records=counted(n, "record")) for value, n in values)
+    return tell("{text}.", text=listed(told, "; "))
+
+
 def _data(recipes: Sequence[Recipe]) -> str:
-    names = ", ".join(sorted({recipe.data for recipe in recipes}))
+    names = listed(sorted({recipe.data for recipe in recipes}))
     splits = sorted({(recipe.train_images, recipe.validation_images) for recipe in recipes}, reverse=True)
-    told = ", ".join(f"{train:,} + {held:,}" for train, held in splits)
-    return f"{names}. Images to train + to validate: {told}. Nothing is chosen by the test images."
+    told = listed(f"{train:,} + {held:,}" for train, held in splits)
+    return tell(
+        "{data}. Images to train + to validate: {splits}. Nothing is chosen by the test images.",
+        data=names,
+        splits=told,
+    )

@@ -15,8 +15,7 @@ from scipy.special import expit, logit
 from bnstudy import orders, placebo, ratios, stats
 from bnstudy.claims import Claim
 from bnstudy.language import tell
-from bnstudy.phrases import amount, change, difference, is_share
-from bnstudy.phrases import seeds as counted
+from bnstudy.phrases import amount, change, counted, difference, is_share
 from bnstudy.stats import Floats, Interval
 
 LEAST_RECORDED = 10
@@ -93,7 +92,7 @@ TOO_FEW = {
 
 def too_few(seeds: int, least: int, parties: int) -> Evidence:
     """Return the evidence of fewer seeds than a claim needs."""
-    return Evidence(seeds, tell(TOO_FEW[min(parties, 3)], seeds=counted(seeds), least=least))
+    return Evidence(seeds, tell(TOO_FEW[min(parties, 3)], seeds=counted(seeds, "seed"), least=least))
 
 
 def no_spread(seeds: int, what: str) -> Evidence:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from bnstudy.design import Ablation
+from bnstudy.language import tell
 from bnstudy.recipe import Recipe, level_name
 
 
@@ -15,7 +16,7 @@ class Held:
     why: str
 
 
-_WHY = {
+WHY = {
     "data": "the textbook's images",
     "train_images": "the 60,000 training images without those held out",
     "validation_images": "held out, so that nothing is chosen by the test images",
@@ -38,13 +39,13 @@ _WHY = {
 }
 """Why the fields that a reader asks about have their defaults."""
 
-_OWN = "chosen for this question; its file says why"
+OWN = "chosen for this question; its file says why"
 
 
 def of(ablation: Ablation) -> tuple[Held, ...]:
     """Return the fields worth telling that all arms share, with what the profile has cut down."""
     recipes, whole = ([arm.recipe for arm in a.arms] for a in (ablation, ablation.whole))
-    shared = ((name, {getattr(recipe, name) for recipe in recipes}) for name in _WHY)
+    shared = ((name, {getattr(recipe, name) for recipe in recipes}) for name in WHY)
     return tuple(
         Held(name, level_name(values.pop()), _why(name, recipes[0], whole))
         for name, values in shared
@@ -55,5 +56,5 @@ def of(ablation: Ablation) -> tuple[Held, ...]:
 def _why(name: str, recipe: Recipe, whole: list[Recipe]) -> str:
     value = getattr(recipe, name)
     if value not in {getattr(each, name) for each in whole}:
-        return "cut down by the profile"
-    return _WHY[name] if value == getattr(Recipe(), name) else _OWN
+        return tell("cut down by the profile")
+    return tell(WHY[name] if value == getattr(Recipe(), name) else OWN)

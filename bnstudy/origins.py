@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bnstudy import provenance
+from bnstudy.language import tell
 from bnstudy.ledger import Record
+from bnstudy.phrases import counted, listed
 from bnstudy.places import Place
-from bnstudy.words import counted
 
 UNKNOWN = "not known"
 
@@ -73,7 +74,9 @@ def gather(records: Mapping[str, Mapping[str, Record]], place: Place) -> Origins
         records=len(every),
         commits=_commits(known),
         machines=_tally(map(_machine, known)),
-        versions=tuple((name, _tally(str(each.get(name) or UNKNOWN) for each in known)) for name in VERSIONS),
+        versions=tuple(
+            (name, _tally(str(each.get(name) or tell(UNKNOWN)) for each in known)) for name in VERSIONS
+        ),
         images=_tally(str(each["data_sha256"]) for each in known if each.get("data_sha256")),
         ledgers=tuple(_ledger(name, len(held), place) for name, held in records.items() if held),
         core_hours=sum(map(_seconds, known)) / 3600,
@@ -86,8 +89,8 @@ def _tally(values: Iterable[str]) -> Tally:
 
 
 def _commits(known: Sequence[Mapping[str, object]]) -> tuple[Commit, ...]:
-    counts = _tally(str(each.get("commit") or UNKNOWN) for each in known)
-    unclean = {str(each.get("commit") or UNKNOWN) for each in known if not each.get("clean")}
+    counts = _tally(str(each.get("commit") or tell(UNKNOWN)) for each in known)
+    unclean = {str(each.get("commit") or tell(UNKNOWN)) for each in known if not each.get("clean")}
     return tuple(
         Commit(name, provenance.commit_date(name), name not in unclean, count) for name, count in counts
     )
@@ -98,13 +101,13 @@ def _machine(known: Mapping[str, object]) -> str:
     held = {name: known.get(name) for name in MACHINE}
     memory = held["memory_bytes"]
     told = [
-        str(held["host_cpu"] or "processor not known"),
+        str(held["host_cpu"] or tell("processor not known")),
         counted(held["cores"], "core") if isinstance(held["cores"], int) else "",
         f"{memory / 2**30:.0f} GiB" if isinstance(memory, int) else "",
         str(held["os"] or ""),
         str(held["device"] or ""),
     ]
-    return ", ".join(filter(None, told))
+    return listed(filter(None, told))
 
 
 def _seconds(known: Mapping[str, object]) -> float:

@@ -52,9 +52,9 @@ def listed(items: Iterable[str], separator: str = ", ") -> str:
     return tell(separator).join(items)
 
 
-def seeds(number: int) -> str:
-    """Return a number of seeds: 1 seed, 2 seeds."""
-    return tell("1 seed") if number == 1 else tell("{number} seeds", number=f"{number:,}")
+def counted(number: int, what: str) -> str:
+    """Return a number of things: 1 seed, 2 seeds."""
+    return tell(f"1 {what}") if number == 1 else tell(f"{{number}} {what}s", number=f"{number:,}")
 
 
 def _is_number(text: str) -> bool:
@@ -83,6 +83,20 @@ def change(value: float, outcome: str) -> str:
 def amount(value: float, outcome: str) -> str:
     """Return an outcome's value: 87.1%, or 3.25."""
     return f"{100 * value:.1f}%" if is_share(outcome) else f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in one unit, no finer than it is known: 40 seconds, 3 minutes, 1.5 hours."""
+    if seconds < 100:
+        return counted(round(seconds), "second")
+    if seconds < 100 * 60:
+        return counted(round(seconds / 60), "minute")
+    return tell("{number} hours", number=f"{seconds / 3600:.1f}")
+
+
+def interval(low: float, high: float, outcome: str) -> str:
+    """Return an interval of an outcome: 86.9% to 87.3%."""
+    return tell("{low} to {high}", low=amount(low, outcome), high=amount(high, outcome))
 
 
 def size(value: float, outcome: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnstudy.design import Ablation
+from bnstudy.language import tell
 
 if TYPE_CHECKING:
     from bnstudy.ledger import Ledger
@@ -48,6 +49,8 @@ class Place:
     def preview(self, ablation: Ablation, recorded: int) -> str:
         """Return what to print beside a verdict that is not the study of record's, or nothing."""
         if self.profile != "paper":
-            return f"preview: {self.profile} profile"
+            return tell("preview: {profile} profile", profile=self.profile)
         declared = len(ablation.whole.trials)
-        return "" if recorded == declared else f"preview: {recorded} of {declared} trials"
+        if recorded == declared:
+            return ""
+        return tell("preview: {finished} of {declared} trials", finished=recorded, declared=declared)

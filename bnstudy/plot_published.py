@@ -14,8 +14,7 @@ from bnstudy.drawing import Drawing, Series
 from bnstudy.errors import BnstudyError
 from bnstudy.label_table import LabelTable
 from bnstudy.language import tell
-from bnstudy.phrases import amount
-from bnstudy.phrases import seeds as counted
+from bnstudy.phrases import amount, counted
 from bnstudy.plot_strips import EDGES, ROOM, Strip, beside, draw_seeds, name_axis
 from bnstudy.systems import SYSTEMS, published_runs
 
@@ -135,5 +134,5 @@ def _beside(values: "pd.Series[float]", number: float, outcome: str) -> str:
     if known.empty:
         return amount(number, outcome)
     below = int((known < number).sum())
-    value, seeds = amount(number, outcome), counted(len(known))
+    value, seeds = amount(number, outcome), counted(len(known), "seed")
     return tell("{value}, above {below} of {seeds}", value=value, below=below, seeds=seeds)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from bnstudy import parties
 from bnstudy.claims import Claim
 from bnstudy.judging import Judged
-from bnstudy.phrases import amount, spoken
+from bnstudy.language import tell
+from bnstudy.phrases import amount, interval, spoken
 from bnstudy.recipe import BN_LENET, level_name
 from bnstudy.systems import RECORDED, SYSTEMS, published_runs
 
@@ -65,7 +66,7 @@ class Number:
         """The prediction interval: 86.1% to 88.0%; nothing without one."""
         if self.low is None or self.high is None:
             return ""
-        return f"{amount(self.low, self.outcome)} to {amount(self.high, self.outcome)}"
+        return interval(self.low, self.high, self.outcome)
 
     @property
     def measure(self) -> str:
@@ -129,7 +130,9 @@ def runs(judged: Iterable[Judged]) -> tuple[Number, ...]:
         ours = _finite(held, outcome) if held else []
         for run in published_runs():
             value = float(getattr(run, field.get(printed, printed)))
-            found.append(_number(held, f"{run.source}, {run.implementation}", outcome, value, ours, ROUNDING))
+            found.append(
+                _number(held, f"{run.source}, {tell(run.implementation)}", outcome, value, ours, ROUNDING)
+            )
     return tuple(found)
 
 

@@ -28,12 +28,13 @@ from bnstudy.design import Ablation
 from bnstudy.drawing import Drawing
 from bnstudy.held import Held
 from bnstudy.judging import Judged
+from bnstudy.language import tell
 from bnstudy.ledger import Record
 from bnstudy.origins import Origins
+from bnstudy.phrases import counted
 from bnstudy.places import Place
 from bnstudy.recorded import Number, System
 from bnstudy.verdicts import Verdict
-from bnstudy.words import counted
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Finding:
     @property
     def claim(self) -> str:
         """The claim as declared."""
-        return self.verdict.claim.text
+        return tell(self.verdict.claim.text)
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,8 @@ def _section(judged: Judged, records: Mapping[str, Record], place: Place) -> Sec
     drawing = None if frame.empty else Drawing(ablation, frame, judged.preview)
     return Section(
         name=ablation.name,
-        question=ablation.question,
-        source=ablation.source,
+        question=tell(ablation.question),
+        source=tell(ablation.source),
         exercises=chapter.exercises(ablation.source),
         answer=judged.answer,
         preview=_preview(judged, place),
@@ -197,8 +198,8 @@ def _section(judged: Judged, records: Mapping[str, Record], place: Place) -> Sec
         figure=picture(drawing) if drawing else None,
         table=arm_table.of(drawing) if drawing else None,
         held=held.of(ablation),
-        expected=declaration.expected(ablation.file),
-        seeds_reason=declaration.seeds(ablation.file),
+        expected=tell(declaration.expected(ablation.file)),
+        seeds_reason=tell(declaration.seeds(ablation.file)),
         numbers=recorded.numbers(judged),
         limits=_limits(judged, records),
         declaration=ablation.file,
@@ -210,7 +211,12 @@ def _preview(judged: Judged, place: Place) -> str:
     declared, finished = len(judged.ablation.trials), len(judged.finished)
     if place.profile == "paper" or finished == declared:
         return judged.preview
-    return f"{judged.preview}, {finished} of {declared} trials"
+    return tell(
+        "{preview}, {finished} of {declared} trials",
+        preview=judged.preview,
+        finished=finished,
+        declared=declared,
+    )
 
 
 def _findings(judged: Judged) -> tuple[Finding, ...]:
@@ -222,7 +228,7 @@ def _findings(judged: Judged) -> tuple[Finding, ...]:
             sentence=sentences.sentence(verdict),
             effect=sentences.finding(verdict),
             power=sentences.power(verdict),
-            reason=reasons.get(verdict.claim.text, ""),
+            reason=tell(reasons.get(verdict.claim.text, "")),
         )
         for place, verdict in enumerate(judged.verdicts, 1)
     )
@@ -244,19 +250,30 @@ def _limits(judged: Judged, records: Mapping[str, Record]) -> tuple[str, ...]:
     found = []
     if judged.preview:
         found.append(
-            f"It is a preview of {len(frame)} of {len(ablation.trials)} trials; the whole design has "
-            f"{len(ablation.whole.trials)}."
+            tell(
+                "It is a preview of {finished} of {trials} trials; the whole design has {declared}.",
+                finished=len(frame),
+                trials=len(ablation.trials),
+                declared=len(ablation.whole.trials),
+            )
         )
     if diverged := int((frame.status == "diverged").sum()):
-        found.append(f"{counted(diverged, 'trial')} diverged and scored the accuracy that they produced.")
+        trials = counted(diverged, "trial")
+        found.append(tell("{trials} diverged and scored the accuracy that they produced.", trials=trials))
     if failed := sum(not record.outcome.finished for record in records.values()):
-        found.append(f"{counted(failed, 'trial')} failed for the machine's reasons and count for nothing.")
+        trials = counted(failed, "trial")
+        found.append(tell("{trials} failed for the machine's reasons and count for nothing.", trials=trials))
     rates = {arm.recipe.lr for arm in ablation.arms}
     if len(rates) == 1:
-        found.append(f"All arms share one learning rate, {rates.pop():g}: one that wants another is wronged.")
+        rate = f"{rates.pop():g}"
+        found.append(
+            tell("All arms share one learning rate, {rate}: one that wants another is wronged.", rate=rate)
+        )
     found.append(
-        "Intervals are over seeds, for these 10,000 test images and this network; contrasts that no claim "
-        "names are descriptive."
+        tell(
+            "Intervals are over seeds, for these 10,000 test images and this network; contrasts that no "
+            "claim names are descriptive."
+        )
     )
     return tuple(found)
 

@@ -12,8 +12,18 @@ from bnstudy.claims import Claim, Measure
 from bnstudy.design import Ablation
 from bnstudy.language import tell
 from bnstudy.parties import Party, finished, left_out, outcomes, parties, rates, rows_of, workable
-from bnstudy.phrases import amount, change, difference, digits, is_share, listed, size, spoken, titled
-from bnstudy.phrases import seeds as counted
+from bnstudy.phrases import (
+    amount,
+    change,
+    counted,
+    difference,
+    digits,
+    is_share,
+    listed,
+    size,
+    spoken,
+    titled,
+)
 from bnstudy.recipe import level_name
 from bnstudy.several import OF_SEVERAL, adjusted
 from bnstudy.stats import Estimate
@@ -201,7 +211,7 @@ def _ratio_of_rates(e: Estimate) -> str:
 def _remarked(verdict: Verdict, effect: str) -> str:
     """Return an effect with its seeds, and why an interval that is clear by itself does not decide: it is one
     of several."""
-    told = tell("{effect} ({seeds})", effect=effect, seeds=counted(verdict.seeds))
+    told = tell("{effect} ({seeds})", effect=effect, seeds=counted(verdict.seeds, "seed"))
     e, held = verdict.estimate, verdict.claim.effect
     if verdict.result != "undecided" or verdict.primary or e is None:
         return told
@@ -230,7 +240,7 @@ def power(verdict: Verdict) -> str:
         seen = _rounded(verdict.detectable)
     else:
         seen = size(verdict.detectable, outcome) if which else digits(verdict.detectable)
-    told = tell(SEEN[which], seeds=counted(verdict.seeds), size=seen)
+    told = tell(SEEN[which], seeds=counted(verdict.seeds, "seed"), size=seen)
     if verdict.pairing is None:
         return tell("{found}.", found=told)
     return tell(

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from bnstudy.evidence import LEAST_RECORDED, Part
 from bnstudy.language import tell
-from bnstudy.phrases import amount, listed
-from bnstudy.phrases import seeds as counted
+from bnstudy.phrases import amount, counted, listed
 from bnstudy.verdicts import Verdict
 
 EXACT = {
@@ -34,7 +33,7 @@ def _exact(verdict: Verdict) -> str:
         value=f"{worst.value:.3g}",
         where=worst.name,
         bound=f"{worst.high:.3g}",
-        seeds=counted(verdict.seeds),
+        seeds=counted(verdict.seeds, "seed"),
     )
 
 
@@ -61,7 +60,7 @@ def _recorded(verdict: Verdict) -> str:
         count=len(parts),
         level=f"{100 - 5 / len(parts):.3g}",
         where=listed((_place(p, verdict.claim.measure.outcome) for p in outside or parts), "; "),
-        seeds=counted(verdict.seeds),
+        seeds=counted(verdict.seeds, "seed"),
     )
     if verdict.result != "undecided":
         return told
@@ -109,7 +108,7 @@ def _alarms(verdict: Verdict) -> str:
         "fewer false alarms than stated, as where one seed lies far off: {alarms}, over sign flips of {seeds}"
     )
     template = few if verdict.result == "undecided" else "{alarms}, over sign flips of {seeds}"
-    return tell(template, alarms=told, seeds=counted(verdict.seeds))
+    return tell(template, alarms=told, seeds=counted(verdict.seeds, "seed"))
 
 
 OF_SEVERAL: dict[str, Callable[[Verdict], str]] = {

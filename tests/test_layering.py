@@ -35,12 +35,12 @@ MACHINE = modules(
 )
 BOOKS = modules(
     """
-    appending executors journal ledger mistakes places provenance record registry schedule storage
+    appending executors journal language ledger mistakes places provenance record registry schedule storage
     """
 )
 JUDGEMENT = modules(
     """
-    arm_table certify checklist contrasts drawing evidence figures fonts held judging label_table language
+    arm_table certify checklist contrasts drawing evidence figures fonts held judging label_table
     marks orders origins parties phrases placebo plot_effects plot_lines plot_published plot_rates
     plot_strips ratios recorded references report sentences several sidecar stats style verdicts weighing
     workable
