@@ -19,6 +19,10 @@ Say = Callable[[str], None]
 RESULTS, PROFILE = Path("results"), "quick"
 """Where and how much, unless the user says otherwise."""
 
+_PACKAGE = Path(__file__).resolve().parent
+PAPER = folder if (folder := _PACKAGE / "paper").is_dir() else _PACKAGE.parent / "paper"
+"""Templates, works and texts of the report: the wheel carries them inside the package."""
+
 
 @dataclass(frozen=True)
 class Place:

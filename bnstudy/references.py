@@ -8,6 +8,8 @@ from typing import Any
 
 from bnstudy.errors import BnstudyError
 
+EN_DASH = "\u2013"
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -125,5 +127,5 @@ def _venue(entry: Mapping[str, Any], url: str) -> str:
         return str(entry.get("publisher", url))
     volume = f" {parent['volume']}" if "volume" in parent else ""
     issue = f"({parent['issue']})" if "issue" in parent else ""
-    pages = f", {entry['page-range']}" if "page-range" in entry else ""
+    pages = f", {entry['page-range'].replace('-', EN_DASH)}" if "page-range" in entry else ""
     return f"{parent['title']}{volume}{issue}{pages}"

@@ -7,12 +7,14 @@ comes from records; the pages (HTML, PDF, another language) arrange it and add n
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bnstudy import (
     arm_table,
     chapter,
     checklist,
     declaration,
+    discussion,
     figures,
     held,
     judging,
@@ -32,7 +34,7 @@ from bnstudy.language import tell
 from bnstudy.ledger import Record
 from bnstudy.origins import Origins
 from bnstudy.phrases import counted
-from bnstudy.places import Place
+from bnstudy.places import PAPER, Place
 from bnstudy.recorded import Number, System
 from bnstudy.verdicts import Verdict
 
@@ -100,6 +102,8 @@ class Section:
     numbers: tuple[Number, ...]
     """Published numbers that its claims hold against our trials."""
     limits: tuple[str, ...]
+    discussion: tuple[str, ...]
+    """What a person says of the findings, a paragraph each; nothing before the ledger is complete."""
     declaration: str
     """The text of the ablation's file."""
 
@@ -139,6 +143,8 @@ class Report:
     """The published single runs of the textbook's recipe, against our seeds of the same."""
     checklist: tuple[Item, ...]
     origins: Origins
+    abstract: tuple[str, ...]
+    """What a person says of the whole, a paragraph each; nothing before all that it names is complete."""
 
     def section(self, name: str) -> Section:
         """Return the section of an ablation."""
@@ -155,11 +161,15 @@ class Report:
         return sum(section.declared for section in self.sections)
 
 
-def gather(ablations: Sequence[Ablation], place: Place) -> Report:
-    """Return the report on the ablations (each as the place's profile runs it): judged, and drawn once."""
+def gather(ablations: Sequence[Ablation], place: Place, texts: Path | None = None) -> Report:
+    """Return the report on the ablations (each as the place's profile runs it): judged, and drawn once.
+
+    `texts` is the folder of the discussion, by default the project's own.
+    """
     judged = {ablation.name: judging.judge(ablation, place) for ablation in ablations}
     records = {ablation.name: _records(ablation, place) for ablation in ablations}
-    sections = [_section(each, records[name], place) for name, each in judged.items()]
+    said = discussion.load(texts or PAPER / "discussion", judged)
+    sections = [_section(each, records[name], place, said.get(name, ())) for name, each in judged.items()]
     sections.sort(key=lambda section: section.exercises[:1] or (len(chapter.EXERCISES) + 1,))
     facts = origins.gather(records, place)
     return Report(
@@ -171,6 +181,7 @@ def gather(ablations: Sequence[Ablation], place: Place) -> Report:
         runs=recorded.runs(judged.values()),
         checklist=checklist.fill(facts, [a for a in ablations if records[a.name]]),
         origins=facts,
+        abstract=said.get("abstract", ()),
     )
 
 
@@ -180,7 +191,7 @@ def _records(ablation: Ablation, place: Place) -> dict[str, Record]:
     return {trial.id: held[trial.id] for trial in ablation.trials if trial.id in held}
 
 
-def _section(judged: Judged, records: Mapping[str, Record], place: Place) -> Section:
+def _section(judged: Judged, records: Mapping[str, Record], place: Place, said: tuple[str, ...]) -> Section:
     ablation, frame = judged.ablation, judged.finished
     drawing = None if frame.empty else Drawing(ablation, frame, judged.preview)
     return Section(
@@ -202,6 +213,7 @@ def _section(judged: Judged, records: Mapping[str, Record], place: Place) -> Sec
         seeds_reason=tell(declaration.seeds(ablation.file)),
         numbers=recorded.numbers(judged),
         limits=_limits(judged, records),
+        discussion=said,
         declaration=ablation.file,
     )
 

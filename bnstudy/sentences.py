@@ -145,11 +145,15 @@ def sentence(verdict: Verdict) -> str:
 
 def finding(verdict: Verdict) -> str:
     """Return what decided a verdict: the effect with its interval and seeds, or why there is none."""
+    told = effect(verdict)
+    return told if verdict.estimate is None else _remarked(verdict, told)
+
+
+def effect(verdict: Verdict) -> str:
+    """Return the effect with its interval after a comma, or why there is none."""
     if verdict.parts:
         return OF_SEVERAL[verdict.claim.effect.kind](verdict)
-    if verdict.estimate is None:
-        return verdict.reason
-    return _remarked(verdict, _effect(verdict, verdict.estimate))
+    return _effect(verdict, verdict.estimate) if verdict.estimate else verdict.reason
 
 
 def _effect(verdict: Verdict, e: Estimate) -> str:
