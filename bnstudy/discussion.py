@@ -29,6 +29,7 @@ from bnstudy.claims import Measure
 from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError, unknown
 from bnstudy.judging import Judged
+from bnstudy.language import ENGLISH, speaking
 from bnstudy.outcome import known_outcome
 from bnstudy.parties import outcomes, rows_of
 from bnstudy.phrases import amount, size
@@ -86,7 +87,8 @@ def load(folder: Path, judged: Mapping[str, Judged]) -> dict[str, tuple[str, ...
         if needed <= judged.keys():
             check(text, {name: judged[name].ablation for name in needed})
             if needed and not any(judged[name].preview for name in needed):
-                found[path.stem] = _filled(text, judged)
+                with speaking(ENGLISH):  # as the texts are, whatever the report's language
+                    found[path.stem] = _filled(text, judged)
     return found
 
 

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 import pytest
 from handmade import outcome, two_arms, write
 
-from bnstudy import discussion, judging, registry
+from bnstudy import discussion, judging, language, registry, sentences
 from bnstudy.claims import Claim, at_least, equal_within
 from bnstudy.discussion import FENCE
 from bnstudy.errors import BnstudyError
@@ -87,6 +87,16 @@ def test_an_abstract_leans_on_ablations_by_name(tmp_path: Path) -> None:
     texts = text(tmp_path, GAIN + 'of = "made"\n', "So {gain.effect}.", "abstract")
     assert discussion.load(texts, judged(tmp_path))["abstract"][0].startswith("So +")
     assert discussion.load(texts, {}) == {}
+
+
+def test_a_text_keeps_its_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = sentences.EFFECTS[""]
+    (tmp_path / "xx.po").write_text(f'msgid "{told}"\nmsgstr "X {told}"\n')
+    monkeypatch.setattr(language, "FOLDER", tmp_path)
+    texts, of = text(tmp_path, GAIN, "{gain.effect}, {gain.interval}"), judged(tmp_path)
+    with language.speaking("xx"):
+        assert sentences.effect(of["made"].verdicts[0]).startswith("X +")
+        assert discussion.load(texts, of)["made"][0].startswith("+")
 
 
 def test_a_text_on_an_ablation_that_is_not_there_is_left_out(tmp_path: Path) -> None:

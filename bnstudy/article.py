@@ -1,0 +1,290 @@
+"""The article: the report as a PDF, set by Typst.
+
+What it says goes to the template as data, JSON in `sys.inputs`: a text from an ablation's file is shown as it
+is and never read as markup. The same inputs give the same bytes: there is no time in the file, and the fonts
+are those that Typst and matplotlib carry, whatever the machine has.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bnstudy import references
+from bnstudy.arm_table import ArmLine, ArmTable, Mean
+from bnstudy.chapter import EXERCISES
+from bnstudy.errors import BnstudyError
+from bnstudy.places import PAPER
+from bnstudy.recorded import Number
+from bnstudy.references import Citation, Reference, cited
+from bnstudy.report import Finding, Picture, Report, Section
+from bnstudy.words import counted
+
+TITLE = ("The Batch-Normalization Exercises of", "Dive into Deep Learning, Answered by Ablations")
+"""In lines."""
+AUTHORS = ("The bnstudy authors",)
+MOST_LINES = 16
+"""Of a table of arms inside its section: longer ones go behind the text, where none of them parts it."""
+WIDTH, HEIGHT = 168, 185  # millimetres that a figure may take: the text's width; a page without its caption
+
+Told = Callable[[Iterable[str]], list[list[dict[str, str]]]]
+"""From texts to their pieces."""
+
+
+def pdf(report: Report, paper: Path = PAPER) -> bytes:
+    """Return the article as a PDF; `paper` is the folder of the template and of the works."""
+    import matplotlib
+    import typst
+
+    template = paper / "templates" / "article.typ"
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # DejaVu Sans, of the figures
+    inputs = {"content": json.dumps(content(report, references.load(paper / "references.yml")))}
+    try:
+        made = typst.compile(
+            template, sys_inputs=inputs, font_paths=[fonts], ignore_system_fonts=True, timestamp=0
+        )
+    except typst.TypstError as error:
+        raise BnstudyError(
+            f"Typst cannot set {template}: {error.message}; mend the template, {_line_of(error.diagnostic)}."
+        ) from error
+    assert isinstance(made, bytes)
+    return made
+
+
+def _line_of(diagnostic: str) -> str:
+    """Return where Typst's diagnostic points: `line 12`."""
+    found = re.search(r"\.typ:(\d+)", diagnostic)
+    return f"line {found[1]}" if found else "at a place that Typst does not tell"
+
+
+def content(report: Report, works: Mapping[str, Reference]) -> dict[str, Any]:
+    """Return all that the article says, as the template reads it."""
+
+    def told(texts: Iterable[str]) -> list[list[dict[str, str]]]:
+        return [_pieces(text, works) for text in texts]
+
+    recorded = [section for section in report.sections if section.state != "empty"]
+    return {
+        "title": TITLE,
+        "authors": AUTHORS,
+        "subtitle": AUTHORS[0],
+        "made": _made(report),
+        "preview": _preview(report),
+        "abstract": told(report.abstract or [_abstract(report, recorded)]),
+        "counts": _counts(recorded),
+        "answers": _answers(report),
+        "sections": [_section(each, told) for each in recorded],
+        "empty": [section.name for section in report.sections if section.state == "empty"],
+        "most_lines": MOST_LINES,
+        "chapter": _chapter(report),
+        "systems": [
+            {
+                "name": system.name,
+                "recipe": system.recipe,
+                "printed": [_printed(*each, system.numbers) for each in system.printed],
+            }
+            for system in report.systems
+        ],
+        **_runs(report.runs),
+        "checklist": [
+            {"topic": item.topic, "question": item.question, "answer": _pieces(item.answer, works)}
+            for item in report.checklist
+        ],
+        "ledgers": [
+            {"name": each.name, "records": f"{each.records:,}", "sha256": each.sha256[:16]}
+            for each in report.origins.ledgers
+        ],
+        "works": {
+            key: {"label": work.label, "entry": work.entry, "url": work.url, "checked": work.checked}
+            for key, work in sorted(works.items(), key=lambda pair: pair[1].entry)
+        },
+    }
+
+
+def _pieces(text: str, works: Mapping[str, Reference]) -> list[dict[str, str]]:
+    """Return a text as words, code (in backticks) and works; ends of lines are spaces."""
+    found: list[dict[str, str]] = []
+    for place, part in enumerate(re.split(r"`([^`]+)`", " ".join(text.split()))):
+        if place % 2:
+            found.append({"kind": "code", "text": part})
+            continue
+        for piece in cited(part, works):
+            if isinstance(piece, Citation):
+                found.append({"kind": "work", "text": piece.text, "key": piece.key})
+            else:
+                found.append({"kind": "text", "text": piece})
+    return found
+
+
+def _made(report: Report) -> str:
+    """Return how much there is, and which code made it."""
+    commits = ", ".join(f"{c.name[:10]}{f' of {c.date}' if c.date else ''}" for c in report.origins.commits)
+    return f"{report.finished:,} of {report.declared:,} trials; records made by code {commits or 'not known'}"
+
+
+def _preview(report: Report) -> str:
+    """Return what the article says of itself when it is not the study of record, or nothing."""
+    if report.profile != "paper":
+        return f"All numbers are of the {report.profile} profile"
+    complete = sum(section.state == "complete" for section in report.sections)
+    if complete == len(report.sections):
+        return ""
+    return f"{complete} of {len(report.sections)} ledgers are complete"
+
+
+def _counts(sections: Sequence[Section]) -> dict[str, str]:
+    results = Counter(finding.verdict.result for section in sections for finding in section.findings)
+    held = {name: str(results[name]) for name in ("supported", "refuted", "undecided")}
+    return {"claims": str(results.total()), **held}
+
+
+def _abstract(report: Report, sections: Sequence[Section]) -> str:
+    """Return an abstract that says what was done and how it came out, until a person has written one."""
+    counts = _counts(sections)
+    return (
+        "Exercises on batch normalization are usually answered by one run of a notebook. We answer those of "
+        "Dive into Deep Learning, and the claims of its chapter, by "
+        f"{counted(len(sections), 'ablation')} with {report.finished:,} trials on Fashion-MNIST: arms paired "
+        "by seed, claims with margins and rules committed before the runs, divergence counted as an outcome, "
+        "and verdicts computed from append-only records that anyone can train again. Of "
+        f"{counts['claims']} claims {counts['supported']} are supported, {counts['refuted']} refuted and "
+        f"{counts['undecided']} undecided."
+    )
+
+
+def _answers(report: Report) -> list[dict[str, str]]:
+    """Return a row for each exercise and ablation that answers it."""
+    rows = []
+    for exercise in EXERCISES:
+        sections = [section for section in report.sections if exercise.number in section.exercises]
+        for section in sections:
+            primary = section.primary
+            rows.append(
+                {
+                    "exercise": str(exercise.number),
+                    "question": exercise.text if section is sections[0] else section.question,
+                    "answer": section.answer or "No trials are recorded.",
+                    "name": section.name if section.state != "empty" else "",
+                    "result": primary.verdict.result if primary and section.answer else "",
+                    "preview": "preview" if section.state == "preview" else "",
+                }
+            )
+    return rows
+
+
+def _section(section: Section, told: Told) -> dict[str, Any]:
+    made = f"{section.finished:,} of {section.declared:,} trials"
+    diverged = f", {section.diverged:,} diverged" if section.diverged else ""
+    seeds = f". Seeds: {section.seeds_reason}" if section.seeds_reason else ""
+    return {
+        "name": section.name,
+        "question": section.question,
+        "source": section.source,
+        "preview": section.preview,
+        "made": f"{made}{diverged}{seeds}.",
+        "answer": section.answer,
+        "discussion": told(section.discussion),
+        "figure": section.figure and _figure(section.figure, section),
+        "findings": [_finding(place, each, told) for place, each in enumerate(section.findings, 1)],
+        "table": section.table and _table(section.table),
+        "expected": told(filter(None, section.expected.split("\n\n"))),
+        "numbers": [{"name": number.name, "told": _told(number)} for number in section.numbers],
+        "held": [{"field": e.field, "value": e.value, "why": told([e.why])[0]} for e in section.held],
+        "limits": told([" ".join(section.limits)])[0],
+        "command": section.command,
+    }
+
+
+def _figure(picture: Picture, section: Section) -> dict[str, Any]:
+    widest = min(1.0, HEIGHT * picture.width / picture.height / WIDTH)
+    preview = f" ({section.preview})" if section.preview else ""
+    return {
+        "svg": picture.svg,
+        "alt": picture.alt,
+        "share": widest,
+        "caption": f"The records of {section.name}{preview}.",
+    }
+
+
+def _finding(place: int, finding: Finding, told: Told) -> dict[str, Any]:
+    return {
+        "place": str(place),
+        "anchor": finding.anchor,
+        "claim": told([finding.claim])[0],
+        "reason": finding.reason,
+        "effect": finding.effect,
+        "power": finding.power,
+        "result": finding.verdict.result,
+    }
+
+
+def _table(table: ArmTable) -> dict[str, Any]:
+    return {
+        "factors": table.factors,
+        "outcomes": table.outcomes,
+        "lines": [_line(each) for each in table.lines],
+    }
+
+
+def _line(line: ArmLine) -> list[str]:
+    seeds = f"{line.seeds}, {line.diverged} diverged" if line.diverged else str(line.seeds)
+    return [*line.levels, seeds, *map(_mean, line.means)]
+
+
+def _mean(mean: Mean | None) -> str:
+    if mean is None:
+        return ""
+    return f"{mean.text} ({mean.interval})" if mean.interval else mean.text
+
+
+def _chapter(report: Report) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": each.claim.id,
+            "text": each.claim.text,
+            "later": each.claim.later,
+            "findings": [
+                {
+                    "anchor": finding.anchor,
+                    "claim": finding.claim,
+                    "result": finding.verdict.result,
+                    "preview": section.state == "preview",
+                }
+                for section, finding in each.findings
+                if section.state != "empty"
+            ],
+            "bearing": [section.name for section in each.bearing if section.state != "empty"],
+        }
+        for each in report.claims
+    ]
+
+
+def _printed(outcome: str, value: str, numbers: Sequence[Number]) -> str:
+    """Return a number that a source printed, and where it lies among our seeds."""
+    ours = next((number for number in numbers if number.measure == outcome and number.seeds), None)
+    return f"{outcome} {value}{f', {_among(ours)}' if ours else ''}"
+
+
+def _told(number: Number) -> str:
+    return f"{number.measure} {number.text}, {_among(number)}"
+
+
+def _among(number: Number) -> str:
+    """Return where a number lies among our seeds: percentile, and interval where a claim has one."""
+    if number.percentile is None:
+        return "not trained here"
+    where = f"percentile {number.percentile:.0f} of {counted(number.seeds, 'seed')}"
+    if number.inside is None:
+        return where
+    return f"{where}, {'inside' if number.inside else 'outside of'} {number.interval}"
+
+
+def _runs(runs: Sequence[Number]) -> dict[str, Any]:
+    """Return the published single runs, a row for each with its three numbers and their percentiles."""
+    rows: dict[str, list[str]] = {}
+    for run in runs:
+        each = f"{run.text}, percentile {run.percentile:.0f}" if run.percentile is not None else run.text
+        rows.setdefault(run.name, [run.name]).append(each)
+    return {"runs": list(rows.values()), "runs_from": runs[0].ablation if runs and runs[0].seeds else ""}
