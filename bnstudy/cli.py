@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bnstudy import __version__, record_commands, registry, run_commands, study
+from bnstudy import __version__, record_commands, registry, run_commands, study, tune_command
 from bnstudy.errors import BnstudyError
 from bnstudy.options import (
     DONE,
@@ -120,6 +120,7 @@ def new(
 
 
 app.command()(run_commands.run)
+app.command()(tune_command.tune)
 
 
 @app.command()

@@ -107,9 +107,9 @@ class Factor:
     def only(self, names: Sequence[str]) -> "Factor":
         """Return the factor with some of its levels, in the order of declaration."""
         kept = [self.level(name) for name in names]
-        return self.of([level for level in self.levels if level in kept])
+        return self.of([level for level in self.levels if level in kept], self.search)
 
-    def of(self, levels: Sequence[Level]) -> "Factor":
+    def of(self, levels: Sequence[Level], search: Sequence[Level] = ()) -> "Factor":
         """Return the factor with other levels; the first is the control where its own is not among them."""
         return Factor(
             self.name,
@@ -118,7 +118,7 @@ class Factor:
             role=self.role,
             varies=self.varies,
             where=dict(self.where),
-            search=self.search,
+            search=search,
         )
 
     def exists(self, levels: Mapping[str, str]) -> bool:

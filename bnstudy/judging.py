@@ -28,6 +28,7 @@ class Judged:
 
 def judge(ablation: Ablation, place: Place) -> Judged:
     """Return the verdicts on an ablation's records and its answer."""
+    ablation = place.at_tuned(ablation)
     frame = place.ledger(ablation.name).frame(ablation)
     finished = len(parties.finished(frame))
     preview = place.preview(ablation, finished)

@@ -131,7 +131,7 @@ def _records(text: str, place: study.Place, ablations: Path | None) -> list[Reco
     name, colon, arm = text.partition(":")
     if not colon:
         return [find(text, place)]
-    ablation = registry.find(ablations).get(name).at(place.profile)
+    ablation = place.at_tuned(registry.find(ablations).get(name).at(place.profile))
     wanted = dict(part.strip().partition("=")[::2] for part in arm.split(",") if part.strip())
     for factor, level in wanted.items():
         ablation.factor(factor).level(level)

@@ -43,12 +43,12 @@ def plan(ablation: Ablation) -> tuple[Pack, ...]:
     """Return all packs of a design, recorded or not, in the order of its trials.
 
     Where a factor may differ inside a pack, the arms of one seed train together and share their images;
-    else, and where the profile leaves one level of it, the seeds of one arm do, each with its own. A group
-    is cut in declared order, so that a seed or level that is added at the end moves no earlier pack. Arms
-    that were picked one by one share images where a seed has more of them than an arm has seeds.
+    else, and where it is tuned or the profile leaves one level of it, the seeds of one arm do, each with its
+    own. A group is cut in declared order, so that a seed or level that is added at the end moves no earlier
+    pack. Arms that were picked one by one share images where a seed has more of them than an arm has seeds.
     """
     shares_images = not _few_picked(ablation) and any(
-        set(factor.varies) <= set(PER_TRIAL) and not _cut_to_one(ablation, factor)
+        set(factor.varies) <= set(PER_TRIAL) and not factor.search and not _cut_to_one(ablation, factor)
         for factor in ablation.factors
     )
     groups: dict[tuple[Recipe, int | None], list[Trial]] = {}

@@ -44,11 +44,20 @@ class Place:
         results = "" if self.results == RESULTS else f" --results {shlex.quote(str(self.results))}"
         return profile + results
 
-    def ledger(self, name: str) -> Ledger:
-        """Return the ledger of an ablation; its file may not exist."""
+    def ledger(self, name: str, part: str = "") -> Ledger:
+        """Return the ledger of an ablation, or of a part beside it (`tune`: its search); its file may not
+        exist."""
         from bnstudy.ledger import Ledger
 
-        return Ledger(self.folder / f"{name}.jsonl", self.say)
+        return Ledger(self.folder / part / f"{name}.jsonl", self.say)
+
+    def at_tuned(self, ablation: Ablation) -> Ablation:
+        """Return the ablation with what the search of its tuned factors found, once that is recorded."""
+        if not any(factor.search for factor in ablation.factors):
+            return ablation
+        from bnstudy import tuning
+
+        return tuning.at_tuned(ablation, self.ledger(ablation.name, tuning.PART).recorded())
 
     def preview(self, ablation: Ablation, recorded: int) -> str:
         """Return what to print beside a verdict that is not the study of record's, or nothing."""

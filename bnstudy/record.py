@@ -137,10 +137,19 @@ class _Pack(TypedDict, total=False):
 
 
 @with_config(ConfigDict(strict=True, extra="allow"))
+class _Search(TypedDict):
+    """Where a trial stands in a search."""
+
+    round: Annotated[int, Field(ge=0, lt=LARGEST)]
+    budget: Annotated[int, Field(ge=1, lt=LARGEST)]
+
+
+@with_config(ConfigDict(strict=True, extra="allow"))
 class _Provenance(TypedDict, total=False):
     """What commands calculate with; all else that made a record is only shown."""
 
     pack: Annotated[_Pack, AfterValidator(_fitting)]
+    search: _Search
     wall_seconds: Annotated[float, Field(ge=0)]
     attempts: Annotated[int, Field(ge=0)]
     failures: list[str]

@@ -22,6 +22,7 @@ from bnstudy.places import Place as Place
 from bnstudy.places import Say as Say
 
 if TYPE_CHECKING:
+    from bnstudy.executors import Executor
     from bnstudy.judging import Judged as Judged
     from bnstudy.ledger import Ledger, Record
     from bnstudy.schedule import Tally
@@ -59,48 +60,89 @@ def run(
         with lease(place.folder):
             for ablation in ablations:
                 place.ledger(ablation.name).set_aside_torn_line()
+            ablations = [place.at_tuned(ablation) for ablation in ablations]
             left = {a.name: len(missing(a, place.ledger(a.name))) for a in ablations}
             tallies = {a.name: schedule.Tally(len(a.trials), len(a.trials)) for a in ablations}
             waiting = [a for a in ablations if left[a.name]]
             if waiting:
-                tallies |= _train(waiting, max(left.values()), place, machinery, shown)
+                with training(waiting, max(left.values()), place, machinery, shown) as trainer:
+                    tallies |= {a.name: _train(a, place, trainer) for a in waiting}
             return tallies
 
 
-def _train(
+def _train(ablation: Ablation, place: Place, trainer: Trainer) -> Tally:
+    """Train what an ablation misses, tuned first where it has to be; nothing of it where that failed."""
+    from bnstudy import tune
+
+    if any(arm.untuned for arm in ablation.arms):
+        tally = tune.search(ablation, place, trainer)
+        if tally.failed:
+            return tally
+        ablation = place.at_tuned(ablation)
+    return trainer.train(ablation, place.ledger(ablation.name))
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Workers that are ready, and what all that they train has in common."""
+
+    pool: Executor
+    storage: Any
+    images: Path | None
+    facts: Mapping[str, Any]
+    shown: Callable[[str], Any]
+
+    def train(
+        self,
+        ablation: Ablation,
+        ledger: Ledger,
+        *,
+        title: str = "",
+        storage: Any = None,
+        **facts: Any,
+    ) -> Tally:
+        """Train what the ledger misses of an ablation, queued in another storage of Optuna's if there is one;
+        `facts` are added to the provenance of records."""
+        from bnstudy import schedule
+
+        with self.shown(title or ablation.name) as notify:
+            return schedule.Run(
+                ablation,
+                ledger,
+                storage or self.storage,
+                self.pool,
+                images=self.images if _needs_images(ablation) else None,
+                provenance={**self.facts, **facts},
+                notify=notify,
+            ).execute()
+
+
+@contextmanager
+def training(
     ablations: Sequence[Ablation],
     most: int,
     place: Place,
     machinery: Machinery,
     shown: Callable[[str], Any],
-) -> dict[str, Tally]:
-    """Train ablations that miss packs, `most` packs at the most."""
-    from bnstudy import data, executors, provenance, schedule, work
+) -> Iterator[Trainer]:
+    """Yield what trains ablations that miss packs, `most` packs at a time at the most."""
+    from bnstudy import data, executors, provenance, work
     from bnstudy.storage import open_storage
 
     devices = worker_devices(machinery, most)
-    real = [a.name for a in ablations if any(arm.recipe.data != "sample" for arm in a.arms)]
-    images = data.fetch(machinery.data_dir, place.say) if real else None
+    images = data.fetch(machinery.data_dir, place.say) if any(map(_needs_images, ablations)) else None
     storage = open_storage(place.folder, place.say)
     facts = {**provenance.code(), **provenance.host()}
     place.say(f"{len(devices)} worker{'s' if len(devices) > 1 else ''} on {', '.join(sorted(set(devices)))}")
     pool = executors.Pool(work.run_pack, devices)
-    tallies = {}
     try:
-        for ablation in ablations:
-            with shown(ablation.name) as notify:
-                tallies[ablation.name] = schedule.Run(
-                    ablation,
-                    place.ledger(ablation.name),
-                    storage,
-                    pool,
-                    images=images if ablation.name in real else None,
-                    provenance=facts,
-                    notify=notify,
-                ).execute()
+        yield Trainer(pool, storage, images, facts, shown)
     finally:
         pool.close()
-    return tallies
+
+
+def _needs_images(ablation: Ablation) -> bool:
+    return any(arm.recipe.data != "sample" for arm in ablation.arms)
 
 
 def worker_devices(machinery: Machinery, most: int) -> list[str]:

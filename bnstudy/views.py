@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnstudy import study
 from bnstudy.design import Ablation, Factor
+from bnstudy.factors import TUNED
 from bnstudy.packs import Pack, images_of, plan
 from bnstudy.recipe import Recipe, level_name
 from bnstudy.words import counted, duration
@@ -46,7 +47,7 @@ def _width() -> int:
     return max(40, shutil.get_terminal_size((100, 24)).columns)
 
 
-def _paragraph(text: str, indent: int) -> str:
+def paragraph(text: str, indent: int = 0) -> str:
     """Return a text in lines that fit the terminal, indented; paths are not broken."""
     space = " " * indent
     fill = textwrap.TextWrapper(_width(), space, space, break_long_words=False, break_on_hyphens=False)
@@ -61,6 +62,7 @@ def _cell(value: Any) -> str:
 
 def listing(ablation: Ablation, place: study.Place) -> Row:
     """Return an ablation's line of the list."""
+    ablation = place.at_tuned(ablation)
     arms, seeds, trials = len(ablation.arms), len(ablation.seeds), len(ablation.trials)
     left = trials
     if (place.folder / f"{ablation.name}.jsonl").exists():  # without one, what reads ledgers is not loaded
@@ -76,6 +78,7 @@ def listing(ablation: Ablation, place: study.Place) -> Row:
 
 def planned(ablation: Ablation, place: study.Place, workers: int) -> Row:
     """Return what a run would do: arms, differences, trials, packs, what is missing and why, how long."""
+    ablation = place.at_tuned(ablation)
     ledger = place.ledger(ablation.name)
     recorded = ledger.recorded()
     packs = study.missing(ablation, ledger)
@@ -92,6 +95,9 @@ def planned(ablation: Ablation, place: study.Place, workers: int) -> Row:
         "control": control.name,
         "factors": [_factor(factor) for factor in ablation.factors],
         "arms": [_arm(arm.name, arm.recipe, control.recipe) for arm in ablation.arms],
+        "tuned": {arm.name: dict(dict(ablation.found).get(arm.levels, ())) for arm in ablation.arms}
+        if any(factor.search for factor in ablation.factors)
+        else {},
         "seeds": list(ablation.seeds),
         "trials": len(ablation.trials),
         "packs": len(plan(ablation)),
@@ -148,7 +154,8 @@ def plan_text(value: Row) -> str:
     arms = [
         {
             "arm": a["arm"],
-            "differs from the control in": assignments(a["differs_from_control"]) or "(the control)",
+            "differs from the control in": assignments(a["differs_from_control"])
+            or f"(the control{_tuned(value['tuned'].get(a['arm'], {}))})",
         }
         for a in value["arms"]
     ]
@@ -164,9 +171,22 @@ def plan_text(value: Row) -> str:
             f"{value['profile']} profile: {counted(len(arms), 'arm')} x "
             f"{counted(len(value['seeds']), 'seed')}{most} = {counted(value['trials'], 'trial')}, "
             f"in {counted(value['packs'], 'pack')}",
+            *_to_be_tuned(value),
             *_left_to_do(value),
         ]
     )
+
+
+def _tuned(values: Mapping[str, Any]) -> str:
+    """Return what the control was tuned to, which no difference shows."""
+    return f", tuned to {assignments(values)}" if values else ""
+
+
+def _to_be_tuned(value: Row) -> list[str]:
+    if not value["tuned"] or all(value["tuned"].values()):
+        return []
+    searched = ", ".join(f["name"] for f in value["factors"] if f["levels"] == [TUNED])
+    return [f"to be tuned first, for each arm: {searched} (`bnstudy run` does it, or `bnstudy tune`)"]
 
 
 def _nested(where: Mapping[str, Sequence[str]]) -> str:
@@ -241,9 +261,9 @@ def judgement_text(value: Row, *, power: bool = False) -> str:
     lines = []
     for verdict in value["verdicts"]:
         told = value["answer"] if verdict["primary"] else verdict["sentence"]
-        lines.append(_paragraph(f"{told}{note}", 2))
+        lines.append(paragraph(f"{told}{note}", 2))
         if power and verdict["power"]:
-            lines.append(_paragraph(verdict["power"], 4))
+            lines.append(paragraph(verdict["power"], 4))
     if not lines:
         lines.append(f"  It has no claims to judge; {counted(value['trials'], 'trial')} finished.{note}")
     if value.get("figure"):
@@ -255,6 +275,7 @@ def state(ablation: Ablation, place: study.Place) -> Row:
     """Return how far an ablation is, and why records are left out or its figure is stale."""
     from bnstudy import sidecar
 
+    ablation = place.at_tuned(ablation)
     recorded = place.ledger(ablation.name).recorded()
     design = {trial.id for trial in ablation.trials}
     held = [record for trial, record in recorded.items() if trial in design]

@@ -35,7 +35,8 @@ MACHINE = modules(
 )
 BOOKS = modules(
     """
-    appending executors journal language ledger mistakes places provenance record registry schedule storage
+    appending executors journal language ledger mistakes places provenance record registry schedule
+    search storage tuning
     """
 )
 JUDGEMENT = modules(
@@ -49,8 +50,7 @@ JUDGEMENT = modules(
 DOOR = modules(
     """
     __main__ bench certificate cli doctor lookup options progress record_commands run_commands
-    sampling skeleton
-    study textbook verify views
+    sampling skeleton study textbook tune tune_command verify views
     """
 )
 
@@ -117,9 +117,9 @@ def test_books_and_judgement_never_see_a_tensor(module: str) -> None:
     assert not outside(imports(PACKAGE / f"{module}.py")) & TORCH
 
 
-def test_the_schedule_and_its_storages_alone_know_optuna() -> None:
+def test_queue_search_and_storages_alone_know_optuna() -> None:
     knowing = {m for m in MODULES if "optuna" in outside(imports(PACKAGE / f"{m}.py"))}
-    assert knowing == {"journal", "schedule", "storage"}
+    assert knowing == {"journal", "schedule", "search", "storage"}
 
 
 def test_imports_are_read_inside_functions_too(tmp_path: Path) -> None:

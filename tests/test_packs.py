@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bnstudy.design import Ablation, Factor, Level, Profile, across
+from bnstudy.design import Ablation, Factor, Level, Profile, across, tuned
 from bnstudy.packs import LARGEST, Pack, epochs, images_of, missing, plan, shape, steps
 from bnstudy.recipe import Recipe
 
@@ -186,3 +186,10 @@ def test_picked_arms_train_in_the_larger_packs() -> None:
     few = by_rate(*range(1, 9), seeds=5, batch_size=256)
     added = dataclasses.replace(few, picked=(few.arms[2].levels, few.arms[9].levels))
     assert [(len(pack.trials), pack.shares_images) for pack in plan(added)] == [(5, False)] * 2
+
+
+def test_seeds_of_a_tuned_arm_train_together() -> None:
+    """At its tuned rate an arm has one rate: there is none to share the images with."""
+    for found in ((), tuple((arm.levels, (("lr", 3.0),)) for arm in ablation(NORM, tuned("lr", 1, 9)).arms)):
+        made = dataclasses.replace(ablation(NORM, tuned("lr", 1, 9)), found=found)
+        assert [(len(pack.trials), pack.shares_images) for pack in plan(made)] == [(3, False)] * 2
