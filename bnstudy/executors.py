@@ -7,13 +7,15 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
+from bnstudy.clocks import Awake
 from bnstudy.errors import BnstudyError, DeviceLost
+from bnstudy.interrupts import holding_interrupts
 from bnstudy.packs import Job, Pack, Result
 
 Run = Callable[[Job, Callable[[int], None]], Result]
@@ -21,6 +23,9 @@ Run = Callable[[Job, Callable[[int], None]], Result]
 
 STARTS = 3
 """How often in a row a worker is started that ends before it is ready: the machine's fault, no pack's."""
+
+START_SECONDS = 600.0
+"""How long a worker may take to be ready: seconds here, minutes from a cold network disk."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,9 @@ class Executor(Protocol):
     def events(self, seconds: float) -> list[Event]:
         """Return what happened, waiting at most this long for something to happen."""
 
+    def abandon(self, pack: Pack, reason: str) -> None:
+        """Kill what trains a pack that was submitted: it is told as `lost`, for this reason."""
+
     def close(self) -> None:
         """Stop at once; packs that have not ended are given up."""
 
@@ -103,6 +111,9 @@ class InProcess:
         end = attempt(self.run, job, lambda images: seen.append(Progress(job.pack, images)))
         return [*seen, end]
 
+    def abandon(self, pack: Pack, reason: str) -> None:
+        """Do nothing: who asks is this process, which then trains nothing."""
+
     def close(self) -> None:
         """Forget the pack that waits."""
         self.waiting.clear()
@@ -117,6 +128,8 @@ class Worker:
     pipe: Connection
     starts: int
     """How often in a row one was started in this place, this time included, without coming to be ready."""
+    since: float
+    """When, by the clock of the pool."""
     ready: bool = False
     ended: bool = False
     pack: Pack | None = None
@@ -137,9 +150,11 @@ class Pool:
     def __init__(self, run: Run, devices: Sequence[str]) -> None:
         self.run, self.workers = run, len(devices)
         self.pool: list[Worker] = []
+        self.abandoned: list[Event] = []
+        self.clock = Awake()
         try:
             for device in devices:
-                self.pool.append(_start(run, device))
+                self.pool.append(_start(run, device, self.clock.now()))
         except BaseException:
             self.close()
             raise
@@ -158,10 +173,19 @@ class Pool:
     def events(self, seconds: float) -> list[Event]:
         """Return what happened, waiting at most this long for something to happen."""
         for place, worker in enumerate(self.pool):
-            if worker.ended:
+            if worker.ended or self._hangs(worker):
                 self.pool[place] = self._replacement(worker)
+        if self.abandoned:
+            told, self.abandoned = self.abandoned, []
+            return told
         wait([end for w in self.pool for end in (w.pipe, w.process.sentinel)], seconds)
         return [event for worker in self.pool for event in _news(worker)]
+
+    def abandon(self, pack: Pack, reason: str) -> None:
+        """Kill the worker of a pack and start another, without waiting: even a kill may have to."""
+        place = next(place for place, worker in enumerate(self.pool) if worker.pack == pack)
+        self.abandoned.append(Failed(pack, "lost", reason))
+        self.pool[place] = self._replacement(self.pool[place])
 
     def close(self) -> None:
         """Kill the workers; they hold nothing that is not made again."""
@@ -175,14 +199,21 @@ class Pool:
         worker.process.kill()  # a lost device may keep it from ending by itself
         worker.pipe.close()
         if worker.ready:
-            return _start(self.run, worker.device)
+            return _start(self.run, worker.device, self.clock.now())
         if worker.starts >= STARTS:
             raise BnstudyError(
                 f"A worker on {worker.device} did not come to train, {STARTS} times in a row: "
-                f"{_death(worker.process)}. `bnstudy doctor` looks for the cause; fewer --workers need less "
+                f"{self._end(worker)}. `bnstudy doctor` looks for the cause; fewer --workers need less "
                 "memory."
             )
-        return _start(self.run, worker.device, worker.starts + 1)
+        return _start(self.run, worker.device, self.clock.now(), worker.starts + 1)
+
+    def _hangs(self, worker: Worker) -> bool:
+        return not worker.ready and self.clock.now() - worker.since > START_SECONDS
+
+    def _end(self, worker: Worker) -> str:
+        hung = f"it was not ready after {START_SECONDS:.0f} seconds"
+        return _death(worker.process) if worker.ended else hung
 
 
 def _news(worker: Worker) -> list[Event]:
@@ -224,38 +255,19 @@ def _death(process: BaseProcess) -> str:
     return f"its process was killed by signal {-code}"
 
 
-def _start(run: Run, device: str, starts: int = 1) -> Worker:
+def _start(run: Run, device: str, now: float, starts: int = 1) -> Worker:
     context = multiprocessing.get_context("spawn")
     try:
         here, there = context.Pipe()
         process = context.Process(target=serve, args=(there, run), daemon=True)
-        with _holding_interrupts():
+        with holding_interrupts():
             process.start()
     except OSError as error:
         raise BnstudyError(
             f"Cannot start a worker: {error.strerror or error}. Use fewer --workers, or end other programs."
         ) from error
     there.close()
-    return Worker(device, process, here, starts)
-
-
-@contextmanager
-def _holding_interrupts() -> Iterator[None]:
-    """Let a process that starts inside never see Ctrl-C, and this one see it afterwards.
-
-    Signals that are held back stay so in a new process; ignoring them here would lose the user's.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows: `serve` ignores them
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()  # its start would let them through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return Worker(device, process, here, starts, now)
 
 
 def serve(pipe: Connection, run: Run) -> None:

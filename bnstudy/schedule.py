@@ -25,6 +25,7 @@ from bnstudy.ledger import Ledger, Record
 from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Pack, Result, images_of, missing
 from bnstudy.recipe import canonical_json, digest
+from bnstudy.watched import Watched
 
 ATTEMPTS = 3
 """How often one `run` starts a pack whose training raises an error or whose worker dies."""
@@ -177,9 +178,10 @@ class Run:
         provenance: Mapping[str, Any] | None = None,
         notify: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
-        self.ablation, self.ledger, self.executor, self.images = ablation, ledger, executor, images
+        self.ablation, self.ledger, self.images = ablation, ledger, images
         self.provenance, self.notify = dict(provenance or {}), notify
         recorded = ledger.recorded()
+        self.executor = Watched(executor, recorded.values())
         finished = {trial for trial, record in recorded.items() if record.outcome.finished}
         packs = missing(ablation, finished)
         self.wanted = dict(packs)

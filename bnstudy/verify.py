@@ -19,6 +19,7 @@ from bnstudy.design import Arm, Trial
 from bnstudy.executors import Done, Executor, Failed, Progress
 from bnstudy.packs import Job, Pack, Result, images_of, shape
 from bnstudy.sampling import Drawn
+from bnstudy.watched import Watched
 from bnstudy.words import counted
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Rig:
     def __init__(
         self, executor: Executor, images: Path | None, facts: Mapping[str, Any], shown: Shown
     ) -> None:
-        self.executor, self.images, self.facts, self.shown = executor, images, facts, shown
+        self.executor, self.images, self.facts, self.shown = Watched(executor), images, facts, shown
 
     def train(self, wanted: Sequence[Pack], what: str) -> Trained:
         """Return what came of each pack; the trials of one that failed are trained again, one by one."""

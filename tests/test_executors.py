@@ -234,6 +234,43 @@ def test_workers_that_never_come_to_train_are_an_error_and_no_endless_loop(
     capfd.readouterr()  # the workers' own complaints
 
 
+def test_a_worker_that_hangs_while_it_starts_is_an_error_and_no_endless_loop(
+    pool: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its home may be on a network disk that is gone. It is stopped, and so cannot even be interrupted."""
+    monkeypatch.setattr(executors, "START_SECONDS", 0.1)
+    start = executors._start
+
+    def stopped(*args: Any) -> executors.Worker:
+        worker = start(*args)
+        assert worker.process.pid is not None
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        return worker
+
+    monkeypatch.setattr(executors, "_start", stopped)
+    workers = pool()
+    with pytest.raises(BnstudyError, match=r"3 times in a row: it was not ready after 0 seconds"):
+        until(workers, lambda seen: False)
+
+
+def test_an_abandoned_pack_is_lost_and_its_worker_replaced(pool: Callable[..., Pool], tmp_path: Path) -> None:
+    """Also where the worker is stopped, and does nothing about any other signal."""
+    workers = pool(2)
+    ready(workers)
+    for pack in PACKS[:2]:
+        script(tmp_path, pack, "hold")
+        workers.submit(Job(pack, "", tmp_path))
+    victim, mate = (pid(tmp_path, pack) for pack in PACKS[:2])
+    os.kill(victim, signal.SIGSTOP)
+    workers.abandon(PACKS[0], "it was silent")
+    assert ends(until(workers, ends)) == [Failed(PACKS[0], "lost", "it was silent")]
+    (tmp_path / "1.script").unlink()
+    [done] = ends(until(workers, ends))
+    assert isinstance(done, Done) and done.pack == PACKS[1]
+    ready(workers)
+    assert fakes.ended([victim]) and psutil.pid_exists(mate)
+
+
 def test_a_worker_that_cannot_be_started_is_an_error_and_leaves_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -370,11 +407,11 @@ def test_ctrl_c_goes_to_the_coordinator_and_leaves_no_traceback_of_workers(
 
 INTERRUPTED_WHILE_STARTING = """
 import os, signal, subprocess, sys
-from bnstudy import executors
+from bnstudy.interrupts import holding_interrupts
 
 happened = []
 try:
-    with executors._holding_interrupts():
+    with holding_interrupts():
         os.kill(os.getpid(), signal.SIGINT)
         kill = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
         child = subprocess.run([sys.executable, "-c", kill])

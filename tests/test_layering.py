@@ -35,8 +35,8 @@ MACHINE = modules(
 )
 BOOKS = modules(
     """
-    appending executors journal language ledger mistakes places provenance record registry schedule
-    search storage tuning
+    appending clocks executors interrupts journal language ledger mistakes places provenance record
+    registry schedule search storage tuning watched
     """
 )
 JUDGEMENT = modules(
