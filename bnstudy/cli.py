@@ -27,6 +27,7 @@ from bnstudy.options import (
     choose,
     out,
     out_json,
+    out_of_sight,
     place_of,
     say,
 )
@@ -42,6 +43,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line: one sentence and exit status 1 for a user's mistake, never a traceback."""
+    out_of_sight(sys.orig_argv)
     try:
         app(prog_name="bnstudy")
     except BnstudyError as error:
@@ -236,6 +238,7 @@ def bench(
     out_json(measured) if as_json else out(benchmark.text(measured))
 
 
+app.command()(run_commands.dashboard)
 app.command()(record_commands.export)
 app.command()(record_commands.show)
 app.command()(record_commands.compare)

@@ -33,14 +33,20 @@ class Ledger:
     """The file `<ablation>.jsonl`, which may not exist yet; a `BnstudyError` tells what is wrong with it.
 
     Everyone may read. Only the coordinator of a run, one at a time, calls `append` and
-    `set_aside_torn_line`. `notify` is told of a line that was cut off.
+    `set_aside_torn_line`. `notify` is told of a line that was cut off; `held` raises where the coordinator
+    has lost its lease, and is asked before every append.
     """
 
-    def __init__(self, path: Path, notify: Callable[[str], None] = warnings.warn) -> None:
+    def __init__(
+        self,
+        path: Path,
+        notify: Callable[[str], None] = warnings.warn,
+        held: Callable[[], None] = lambda: None,
+    ) -> None:
         """The name of the file names the ablation; lines of another ablation are an error."""
         self.path = path
         self.torn_path = path.with_name(f"{path.name}.torn")
-        self._notify = notify
+        self._notify, self._held = notify, held
 
     def records(self) -> list[Record]:
         """Return every record, in the order of the file; a torn last line is skipped, with a warning."""
@@ -65,6 +71,7 @@ class Ledger:
         lines = [self._checked(record) for record in records]
         if not lines:
             return
+        self._held()
         self.set_aside_torn_line()
         with _telling(f"Cannot write to {self.path}, so {len(lines)} trained trials were not recorded"):
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """What the commands share: options that mean the same everywhere, what they stand for, and printing."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -9,11 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from bnstudy import registry, study
+from bnstudy import address, registry, study
 from bnstudy.design import PROFILES, Ablation
 from bnstudy.errors import BnstudyError
 
 DONE, MISTAKE, FAILED, INTERRUPTED = 0, 1, 3, 130
+
+VARIABLE = "BNSTUDY_STORAGE"
+"""The environment variable that holds a storage's address, so that no command line need hold a password."""
 
 RESULTS, QUICK = study.RESULTS, study.PROFILE
 
@@ -40,6 +44,40 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Every = Annotated[bool, typer.Option("--all", help="Every ablation.")]
 
 
+def _storage(text: str) -> address.Address:
+    """Return the storage's address, and take it out of the environment: workers need none."""
+    kept = os.environ.pop(VARIABLE, "")
+    return address.parse(kept if text == VARIABLE else text)
+
+
+Storage = Annotated[
+    address.Address | None,
+    typer.Option(
+        envvar=VARIABLE,
+        parser=_storage,
+        metavar="URL",
+        help="A team's queue, postgresql://USER@HOST/DATABASE; default a journal beside the ledgers.",
+        show_default=False,
+    ),
+]
+
+
+def out_of_sight(command: Sequence[str]) -> None:
+    """Start this program again where its command line holds a storage's address, without it.
+
+    `ps` shows command lines to everyone on a machine, an environment to its owner alone.
+    """
+    words = list(command)
+    for place, word in enumerate(words):
+        option, given, value = word.partition("=")
+        if option != "--storage" or (not given and place + 1 == len(words)):
+            continue
+        kept = value if given else words[place + 1]
+        if "@" in kept or "password" in kept:
+            words[place : place + (1 if given else 2)] = [f"--storage={VARIABLE}"]
+            os.execve(sys.executable, words, {**os.environ, VARIABLE: kept})
+
+
 def say(text: str) -> None:
     """Tell the user something that is not the result."""
     print(text, file=sys.stderr, flush=True)
@@ -55,9 +93,9 @@ def out_json(value: Any) -> None:
     out(json.dumps(value, indent=1, default=str, allow_nan=False))
 
 
-def place_of(results: Path, profile: str) -> study.Place:
+def place_of(results: Path, profile: str, storage: address.Address | None = None) -> study.Place:
     """Return the folder at the profile; its warnings go to standard error."""
-    return study.Place(results, profile, say)
+    return study.Place(results, profile, say, storage)
 
 
 def choose(

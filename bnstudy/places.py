@@ -12,6 +12,7 @@ from bnstudy.design import Ablation
 from bnstudy.language import tell
 
 if TYPE_CHECKING:
+    from bnstudy.address import Address
     from bnstudy.ledger import Ledger
 
 Say = Callable[[str], None]
@@ -26,11 +27,16 @@ PAPER = folder if (folder := _PACKAGE / "paper").is_dir() else _PACKAGE.parent /
 
 @dataclass(frozen=True)
 class Place:
-    """A results folder at one profile, and how its warnings are told."""
+    """A results folder at one profile, how its warnings are told, and a team's storage of its queue.
+
+    `held` raises where the lease on the folder was lost: its ledgers then take nothing more.
+    """
 
     results: Path
     profile: str
     say: Say
+    storage: Address | None = None
+    held: Callable[[], None] = lambda: None
 
     @property
     def folder(self) -> Path:
@@ -49,7 +55,7 @@ class Place:
         exist."""
         from bnstudy.ledger import Ledger
 
-        return Ledger(self.folder / part / f"{name}.jsonl", self.say)
+        return Ledger(self.folder / part / f"{name}.jsonl", self.say, self.held)
 
     def at_tuned(self, ablation: Ablation) -> Ablation:
         """Return the ablation with what the search of its tuned factors found, once that is recorded."""

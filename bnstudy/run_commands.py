@@ -1,6 +1,7 @@
-"""The command that trains what is missing of ablations, judges them and draws."""
+"""The commands that train what is missing of ablations, judge and draw, and show how it goes."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -21,6 +22,7 @@ from bnstudy.options import (
     Profile,
     Results,
     Seeds,
+    Storage,
     Workers,
     choose,
     displayed,
@@ -41,12 +43,13 @@ def run(
     device: Device = "auto",
     workers: Workers = None,
     seeds: Seeds = None,
+    storage: Storage = None,
     ablations: Extra = None,
     as_json: Json = False,
 ) -> None:
     """Run what is missing, judge, draw. Ctrl-C stops cleanly; the same command goes on."""
     chosen = choose(names, every, profile, seeds, ablations)
-    place = place_of(results, profile)
+    place = place_of(results, profile, storage)
     machinery = study.Machinery(device, workers, data_dir)
     try:
         tallies = study.run(chosen, place, machinery, displayed)
@@ -78,3 +81,27 @@ def _conclude(chosen: Sequence[Ablation], place: study.Place, as_json: bool) -> 
         figure = next((str(path) for path in paths if path.suffix == ".png"), None)
         shown.append(views.judgement(judged, place) | {"figure": figure})
     out_json(shown) if as_json else out("\n\n".join(map(views.judgement_text, shown)))
+
+
+def dashboard(
+    profile: Profile = QUICK,
+    results: Results = RESULTS,
+    storage: Storage = None,
+    port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65535)] = 8080,
+    host: Annotated[str, typer.Option(help="Whom to listen to; 0.0.0.0 is everyone.")] = "127.0.0.1",
+    ablations: Extra = None,
+    as_json: Json = False,
+) -> None:
+    """What is queued, runs and has ended, in a browser; nothing can be changed there. Ctrl-C ends it."""
+    from bnstudy.dashboard import fill, serve
+
+    place = place_of(results, profile, storage)
+    fill(place, ablations)
+    server = serve(place, host, port)
+    url = f"http://{host}:{server.server_port}/"
+    out_json({"url": url}) if as_json else out(f"{url} shows {storage or place.folder}. Ctrl-C ends it.")
+    try:
+        with study.terminable():
+            server.serve_forever()
+    except KeyboardInterrupt:
+        server.server_close()

@@ -25,6 +25,7 @@ from bnstudy.ledger import Ledger, Record
 from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Pack, Result, images_of, missing
 from bnstudy.recipe import canonical_json, digest
+from bnstudy.storage import in_short
 from bnstudy.watched import Watched
 
 ATTEMPTS = 3
@@ -65,8 +66,9 @@ def _working() -> Iterator[None]:
         ) from error
     except Exception as error:
         raise BnstudyError(
-            f"Optuna's journal broke during the run ({type(error).__name__}: {error}). What is recorded is "
-            "safe: delete optuna.journal beside the ledger, then run the command again."
+            f"Optuna's journal or database broke during the run ({type(error).__name__}: "
+            f"{in_short(error)}). What is recorded is safe: run the command again; if that "
+            "does not help, delete optuna.journal beside the ledger."
         ) from error
 
 
@@ -74,23 +76,29 @@ class Queue:
     """The ablation's Optuna study. Only the holder of the lease uses it.
 
     Levels are categories of a study that is named after the arms and their recipes: a changed design gets
-    a new one. Raises `BnstudyError` where the storage cannot be used.
+    a new one, and so does each results folder of a team's database, which `where` names. Raises
+    `BnstudyError` where the storage cannot be used.
     """
 
     @_working()
-    def __init__(self, storage: BaseStorage, ablation: Ablation) -> None:
+    def __init__(self, storage: BaseStorage, ablation: Ablation, where: str = "") -> None:
         self.distributions: dict[str, BaseDistribution] = {
             f.name: CategoricalDistribution([level.name for level in f.levels]) for f in ablation.factors
         }
         arms = [[arm.name, arm.recipe.fingerprint] for arm in ablation.arms]
         self.study = optuna.create_study(
-            study_name=f"{ablation.name}-{digest(canonical_json(arms), 8)}",
+            study_name="-".join(
+                [ablation.name, digest(canonical_json(arms), 8), *([where] if where else [])]
+            ),
             storage=storage,
             sampler=NothingInvented(),
             pruner=optuna.pruners.NopPruner(),
             direction="maximize",
             load_if_exists=True,
         )
+        if not self.study.user_attrs:  # for those who read the dashboard
+            self.study.set_user_attr("question", ablation.question)
+            self.study.set_user_attr("value", "precise test accuracy; 0 where it is not finite")
 
     @_working()
     def recover(self, ablation: Ablation, recorded: Mapping[str, Record]) -> None:
@@ -176,6 +184,7 @@ class Run:
         *,
         images: Path | None = None,
         provenance: Mapping[str, Any] | None = None,
+        where: str = "",
         notify: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
         self.ablation, self.ledger, self.images = ablation, ledger, images
@@ -196,7 +205,7 @@ class Run:
             images_planned=sum(map(images_of, self.todo)),
         )
         if packs:
-            self.queue = Queue(storage, ablation)
+            self.queue = Queue(storage, ablation, where)
             self.queue.recover(ablation, recorded)
 
     def execute(self) -> Tally:

@@ -132,12 +132,15 @@ def scratch() -> BaseStorage:
     return InMemoryStorage()
 
 
-def publish(ablation: Ablation, ledger: Ledger, storage: BaseStorage) -> None:
-    """Show each arm's search in a storage, made anew of the ledger: its points and their scores."""
+def publish(ablation: Ablation, ledger: Ledger, storage: BaseStorage, where: str = "") -> None:
+    """Show each arm's search in a storage, made anew of the ledger: its points and their scores.
+
+    `where` names the results folder in a team's storage.
+    """
     tried = tuning.tried(ablation, ledger.recorded())
     known = {summary.study_name for summary in optuna.get_all_study_summaries(storage)}
     for space in tuning.spaces(ablation):
-        name = f"{ablation.name} tune {space.name}".rstrip()
+        name = " ".join(filter(None, (ablation.name, "tune", space.name, where)))
         if name in known:
             optuna.delete_study(study_name=name, storage=storage)
         study = optuna.create_study(study_name=name, storage=storage, direction="maximize")

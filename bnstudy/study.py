@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,15 @@ class Machinery:
     data_dir: Path | None = None
 
 
+@contextmanager
+def holding(place: Place) -> Iterator[Place]:
+    """Hold the lease of a place; what is appended to the ledgers of the place yielded asks for it first."""
+    from bnstudy.storage import lease
+
+    with lease(place.folder, place.storage) as held:
+        yield replace(place, held=held)
+
+
 def missing(ablation: Ablation, ledger: Ledger) -> list[tuple[Pack, list[Trial]]]:
     """Return the packs that miss a finished record, each with those trials, without loading Optuna."""
     records = ledger.recorded()
@@ -55,9 +64,8 @@ def run(
     """
     with terminable():
         from bnstudy import schedule
-        from bnstudy.storage import lease
 
-        with lease(place.folder):
+        with holding(place) as place:
             for ablation in ablations:
                 place.ledger(ablation.name).set_aside_torn_line()
             ablations = [place.at_tuned(ablation) for ablation in ablations]
@@ -91,6 +99,8 @@ class Trainer:
     images: Path | None
     facts: Mapping[str, Any]
     shown: Callable[[str], Any]
+    where: str = ""
+    """What names this results folder in a team's storage."""
 
     def train(
         self,
@@ -113,6 +123,7 @@ class Trainer:
                 self.pool,
                 images=self.images if _needs_images(ablation) else None,
                 provenance={**self.facts, **facts},
+                where=self.where,
                 notify=notify,
             ).execute()
 
@@ -127,16 +138,17 @@ def training(
 ) -> Iterator[Trainer]:
     """Yield what trains ablations that miss packs, `most` packs at a time at the most."""
     from bnstudy import data, executors, provenance, work
-    from bnstudy.storage import open_storage
+    from bnstudy.storage import identity, open_storage
 
     devices = worker_devices(machinery, most)
     images = data.fetch(machinery.data_dir, place.say) if any(map(_needs_images, ablations)) else None
-    storage = open_storage(place.folder, place.say)
+    storage = open_storage(place.folder, place.say, place.storage)
+    where = identity(place.folder) if place.storage else ""
     facts = {**provenance.code(), **provenance.host()}
     place.say(f"{len(devices)} worker{'s' if len(devices) > 1 else ''} on {', '.join(sorted(set(devices)))}")
     pool = executors.Pool(work.run_pack, devices)
     try:
-        yield Trainer(pool, storage, images, facts, shown)
+        yield Trainer(pool, storage, images, facts, shown, where)
     finally:
         pool.close()
 

@@ -28,10 +28,9 @@ def run(
 ) -> Tally:
     """Search an ablation with `budget` points an arm; holds the lease of the folder."""
     from bnstudy import schedule
-    from bnstudy.storage import lease
 
     packs = len(tuning.spaces(ablation)) * len(SEEDS)
-    with study.terminable(), lease(place.folder):
+    with study.terminable(), study.holding(place) as place:
         ledger = place.ledger(ablation.name, PART)
         ledger.set_aside_torn_line()
         if tuning.found(ablation, ledger.recorded(), budget):
@@ -64,7 +63,7 @@ def search(
     tally = optuna_search.run(ablation, ledger, points, train)
     if not tally.failed:
         _write(summary(ablation, place, points), place, ablation.name)
-        optuna_search.publish(ablation, ledger, trainer.storage)
+        optuna_search.publish(ablation, ledger, trainer.storage, trainer.where)
     return tally
 
 

@@ -18,6 +18,7 @@ from bnstudy.options import (
     Name,
     Profile,
     Results,
+    Storage,
     Workers,
     choose,
     displayed,
@@ -39,6 +40,7 @@ def tune(
     data_dir: DataDir = None,
     device: Device = "auto",
     workers: Workers = None,
+    storage: Storage = None,
     ablations: Extra = None,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +49,7 @@ def tune(
     from bnstudy.tuning import PART
 
     [ablation] = choose([name], False, profile, None, ablations)
-    place = place_of(results, profile)
+    place = place_of(results, profile, storage)
     machinery = study.Machinery(device, workers, data_dir)
     try:
         tally = tuner.run(ablation, place, machinery, displayed, budget)

@@ -22,8 +22,8 @@ def modules(names: str) -> set[str]:
 
 WORDS = modules(
     """
-    chapter checks claim_check claims confounds declaration design effects errors factors kinds levels
-    outcome packs recipe seeds systems words
+    address chapter checks claim_check claims confounds declaration design effects errors factors kinds
+    levels outcome packs recipe seeds systems words
     """
 )
 MACHINE = modules(
@@ -49,7 +49,7 @@ JUDGEMENT = modules(
 )
 DOOR = modules(
     """
-    __main__ bench certificate cli doctor lookup options progress record_commands run_commands
+    __main__ bench certificate cli dashboard doctor lookup options progress record_commands run_commands
     sampling skeleton study textbook tune tune_command verify views
     """
 )
