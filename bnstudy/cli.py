@@ -228,13 +228,36 @@ def bench(
     case: Annotated[
         str, typer.Option(help="bn-lenet, own-images, batch-128, no-norm, padded, max-pool, adam or dropout.")
     ] = "bn-lenet",
+    repetitions: Annotated[int, typer.Option(help="Times that all are measured in turns.", min=1)] = 3,
+    pack_sizes: Annotated[bool, typer.Option("--pack-sizes", help="Also packs of 2 to 16 trials.")] = False,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="Also the time of a step by operator.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="A folder for figure and numbers.", show_default=False),
+    ] = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Images a second of complete trials here, beside plain loops, and `d2l`'s own where it is installed."""
     from bnstudy import bench as benchmark
 
-    measured = benchmark.measure(workers or study.cores(), epochs, data_dir, say, case)
+    measured = benchmark.measure(
+        workers or study.cores(),
+        epochs,
+        data_dir,
+        say,
+        case,
+        repetitions=repetitions,
+        pack_sizes=pack_sizes,
+        operators=operators,
+    )
+    if output:
+        from bnstudy import figures, plot_bench
+
+        paths = figures.save(plot_bench.benchmark(measured), output, case, measured)
+        say(f"Kept as {', '.join(map(str, paths))}.")
     out_json(measured) if as_json else out(benchmark.text(measured))
 
 

@@ -25,7 +25,7 @@ def raw_folder(images: data.ImageSet, folder: Path) -> None:
 
 
 def rate(path: Path, epochs: int, case: str) -> float:
-    """Return the images a second of `d2l.train_ch6` on a case of `bnstudy.bench`, with all it does around it.
+    """Return the images a second of `d2l.train_ch6` on a case of `bnstudy.peers`, with all it does around it.
 
     Its loop makes an SGD: for Adam it is handed the other class under that name.
     """
@@ -34,7 +34,7 @@ def rate(path: Path, epochs: int, case: str) -> float:
     mpl.use("Agg")
     from d2l import torch as d2l
 
-    from bnstudy.bench import CASES, textbook_lenet
+    from bnstudy.peers import CASES, textbook_lenet
 
     recipe = CASES[case].recipe(epochs)
     if recipe.optimizer == "adam":

@@ -42,15 +42,15 @@ BOOKS = modules(
 JUDGEMENT = modules(
     """
     arm_table article certify checklist contrasts discussion drawing evidence figures fonts held judging
-    label_table marks orders origins parties phrases placebo plot_effects plot_lines plot_published
-    plot_rates plot_strips ratios recorded references report sentences several sidecar stats style
-    verdicts weighing workable
+    label_table marks orders origins parties phrases placebo plot_bench plot_effects plot_lines
+    plot_published plot_rates plot_strips ratios recorded references report sentences several sidecar
+    stats style verdicts weighing workable
     """
 )
 DOOR = modules(
     """
-    __main__ bench certificate cli dashboard doctor lookup options progress record_commands run_commands
-    sampling skeleton study textbook tune tune_command verify views
+    __main__ bench bench_steps certificate cli dashboard doctor lookup options peers progress
+    record_commands run_commands sampling skeleton study textbook tune tune_command verify views
     """
 )
 
