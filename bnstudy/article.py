@@ -17,7 +17,7 @@ from bnstudy.arm_table import ArmLine, ArmTable, Mean
 from bnstudy.chapter import EXERCISES
 from bnstudy.errors import BnstudyError
 from bnstudy.places import PAPER
-from bnstudy.recorded import Number
+from bnstudy.recorded import Number, System
 from bnstudy.references import Citation, Reference, cited
 from bnstudy.report import Finding, Picture, Report, Section
 from bnstudy.words import counted
@@ -43,7 +43,12 @@ def pdf(report: Report, paper: Path = PAPER) -> bytes:
     inputs = {"content": json.dumps(content(report, references.load(paper / "references.yml")))}
     try:
         made = typst.compile(
-            template, sys_inputs=inputs, font_paths=[fonts], ignore_system_fonts=True, timestamp=0
+            template,
+            sys_inputs=inputs,
+            font_paths=[fonts],
+            ignore_system_fonts=True,
+            timestamp=0,
+            pdf_standards="ua-1",  # for those who listen to it; Typst checks that it is so
         )
     except typst.TypstError as error:
         raise BnstudyError(
@@ -79,14 +84,7 @@ def content(report: Report, works: Mapping[str, Reference]) -> dict[str, Any]:
         "empty": [section.name for section in report.sections if section.state == "empty"],
         "most_lines": MOST_LINES,
         "chapter": _chapter(report),
-        "systems": [
-            {
-                "name": system.name,
-                "recipe": system.recipe,
-                "printed": [_printed(*each, system.numbers) for each in system.printed],
-            }
-            for system in report.systems
-        ],
+        **_systems(report.systems),
         **_runs(report.runs),
         "checklist": [
             {"topic": item.topic, "question": item.question, "answer": _pieces(item.answer, works)}
@@ -97,7 +95,7 @@ def content(report: Report, works: Mapping[str, Reference]) -> dict[str, Any]:
             for each in report.origins.ledgers
         ],
         "works": {
-            key: {"label": work.label, "entry": work.entry, "url": work.url, "checked": work.checked}
+            key: {"label": work.label, "entry": work.entry, "url": work.url, "checked": _checked(work)}
             for key, work in sorted(works.items(), key=lambda pair: pair[1].entry)
         },
     }
@@ -116,6 +114,12 @@ def _pieces(text: str, works: Mapping[str, Reference]) -> list[dict[str, str]]:
             else:
                 found.append({"kind": "text", "text": piece})
     return found
+
+
+def _checked(work: Reference) -> str:
+    """Return how far a work was checked, as a sentence without its end."""
+    checked = work.checked if work.checked.startswith("not") else f"checked: {work.checked}"
+    return checked[0].upper() + checked[1:]
 
 
 def _made(report: Report) -> str:
@@ -164,7 +168,7 @@ def _answers(report: Report) -> list[dict[str, str]]:
             rows.append(
                 {
                     "exercise": str(exercise.number),
-                    "question": exercise.text if section is sections[0] else section.question,
+                    "question": section.question if sections[1:] else exercise.text,
                     "answer": section.answer or "No trials are recorded.",
                     "name": section.name if section.state != "empty" else "",
                     "result": primary.verdict.result if primary and section.answer else "",
@@ -185,13 +189,14 @@ def _section(section: Section, told: Told) -> dict[str, Any]:
         "preview": section.preview,
         "made": f"{made}{diverged}{seeds}.",
         "answer": section.answer,
+        "result": section.primary.verdict.result if section.primary else "",
         "discussion": told(section.discussion),
         "figure": section.figure and _figure(section.figure, section),
         "findings": [_finding(place, each, told) for place, each in enumerate(section.findings, 1)],
         "table": section.table and _table(section.table),
         "expected": told(filter(None, section.expected.split("\n\n"))),
-        "numbers": [{"name": number.name, "told": _told(number)} for number in section.numbers],
-        "held": [{"field": e.field, "value": e.value, "why": told([e.why])[0]} for e in section.held],
+        "recorded": bool(section.numbers),
+        "held": _held(section),
         "limits": told([" ".join(section.limits)])[0],
         "command": section.command,
     }
@@ -199,13 +204,16 @@ def _section(section: Section, told: Told) -> dict[str, Any]:
 
 def _figure(picture: Picture, section: Section) -> dict[str, Any]:
     widest = min(1.0, HEIGHT * picture.width / picture.height / WIDTH)
-    preview = f" ({section.preview})" if section.preview else ""
-    return {
-        "svg": picture.svg,
-        "alt": picture.alt,
-        "share": widest,
-        "caption": f"The records of {section.name}{preview}.",
-    }
+    made = f"{section.finished:,} of {section.declared:,} trials"
+    return {"svg": picture.svg, "alt": picture.alt, "share": widest, "made": made}
+
+
+def _held(section: Section) -> list[dict[str, str]]:
+    """Return what all arms share, by its reason: `pool avg, epochs 10 (as in the chapter)`."""
+    held: dict[str, list[str]] = {}
+    for each in section.held:
+        held.setdefault(each.why, []).append(f"{each.field.replace('_', ' ')} {each.value}")
+    return [{"why": why, "fields": ", ".join(fields)} for why, fields in held.items()]
 
 
 def _finding(place: int, finding: Finding, told: Told) -> dict[str, Any]:
@@ -261,14 +269,27 @@ def _chapter(report: Report) -> list[dict[str, Any]]:
     ]
 
 
+def _systems(systems: Sequence[System]) -> dict[str, Any]:
+    """Return the published systems, and apart from them how all of their recipes differ."""
+    differences = [system.recipe.split(", ") for system in systems]
+    shared = [each for each in differences[0] if all(each in others for others in differences)]
+    return {
+        "shared": ", ".join(shared),
+        "systems": [
+            {
+                "name": system.name,
+                "recipe": ", ".join(each for each in own if each not in shared),
+                "printed": [_printed(*each, system.numbers) for each in system.printed],
+            }
+            for system, own in zip(systems, differences, strict=True)
+        ],
+    }
+
+
 def _printed(outcome: str, value: str, numbers: Sequence[Number]) -> str:
     """Return a number that a source printed, and where it lies among our seeds."""
     ours = next((number for number in numbers if number.measure == outcome and number.seeds), None)
     return f"{outcome} {value}{f', {_among(ours)}' if ours else ''}"
-
-
-def _told(number: Number) -> str:
-    return f"{number.measure} {number.text}, {_among(number)}"
 
 
 def _among(number: Number) -> str:
