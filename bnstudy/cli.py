@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bnstudy import __version__, record_commands, registry, run_commands, study, tune_command
+from bnstudy import __version__, language, record_commands, registry, run_commands, study, tune_command
 from bnstudy.errors import BnstudyError
 from bnstudy.options import (
     DONE,
@@ -18,6 +18,7 @@ from bnstudy.options import (
     DataDir,
     Extra,
     Json,
+    Lang,
     Name,
     Names,
     Profile,
@@ -149,16 +150,18 @@ def figures(
     profile: Profile = QUICK,
     results: Results = RESULTS,
     seeds: Seeds = None,
+    lang: Lang = language.ENGLISH,
     ablations: Extra = None,
     as_json: Json = False,
 ) -> None:
     """Figures from the ledgers, without training."""
     place = place_of(results, profile)
     written: list[str] = []
-    for ablation in choose(names, not names, profile, seeds, ablations):
-        judged = study.judge(ablation, place)
-        if not judged.finished.empty or names:
-            written += map(str, study.draw(judged, place))
+    with language.speaking(lang):
+        for ablation in choose(names, not names, profile, seeds, ablations):
+            judged = study.judge(ablation, place)
+            if not judged.finished.empty or names:
+                written += map(str, study.draw(judged, place))
     if not written:
         raise BnstudyError(
             f"Nothing is recorded in {place.folder}; `bnstudy run lr-sweep{place.options}` records something."

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping
 
 
 def expected(text: str) -> str:
-    """Return what the literature leads one to expect: the docstring below its first line; paragraphs are
-    parted by blank lines."""
+    """Return what the literature leads one to expect: the docstring below its first line; each paragraph
+    is one line, and they are parted by blank ones."""
     docstring = ast.get_docstring(_tree(text)) or ""
-    return inspect.cleandoc(docstring.partition("\n")[2])
+    paragraphs = inspect.cleandoc(docstring.partition("\n")[2]).split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def margins(text: str) -> dict[str, str]:

@@ -41,6 +41,12 @@ def families() -> tuple[str, ...]:
     return (OWN, _chinese()) if language.current() == "zh" else (OWN,)
 
 
+def heavy() -> str:
+    """Return the weight of headlines: bold, but in Chinese, whose fonts often have no bold face: it would be
+    that of the Latin words alone."""
+    return "normal" if language.current() == "zh" else "bold"
+
+
 @cache
 def _chinese() -> str:
     spec = find_spec(PACKAGE)

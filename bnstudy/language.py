@@ -25,6 +25,11 @@ def current() -> str:
     return _CURRENT.get()
 
 
+def suffix() -> str:
+    """Return what the language spoken adds to the name of a file: `.zh`; nothing for English."""
+    return "" if current() == ENGLISH else f".{current()}"
+
+
 @contextmanager
 def speaking(language: str) -> Iterator[None]:
     """Tell everything inside of the block in a language, or raise `BnstudyError` where there is none such."""

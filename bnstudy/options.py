@@ -40,6 +40,7 @@ Seeds = Annotated[
 Extra = Annotated[
     Path | None, typer.Option("--ablations", help="A further folder of ablations.", show_default=False)
 ]
+Lang = Annotated[str, typer.Option(help="The language it speaks: en, or zh (Chinese).")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Every = Annotated[bool, typer.Option("--all", help="Every ablation.")]
 

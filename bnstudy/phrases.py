@@ -39,7 +39,7 @@ def is_share(outcome: str) -> bool:
 def titled(factor: Factor, name: str) -> str:
     """Return a level as a text names it: its label, or `lr 0.1` where that is only a number."""
     label = factor.level(name).label
-    return f"{entitled(factor)} {label}" if _is_number(label) else tell(label)
+    return f"{entitled(factor)} {label}" if is_number(label) else tell(label)
 
 
 def entitled(factor: Factor) -> str:
@@ -57,7 +57,8 @@ def counted(number: int, what: str) -> str:
     return tell(f"1 {what}") if number == 1 else tell(f"{{number}} {what}s", number=f"{number:,}")
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Return whether a label is a finite number."""
     try:
         return math.isfinite(float(text))
     except ValueError:

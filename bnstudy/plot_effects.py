@@ -13,7 +13,7 @@ from bnstudy.drawing import Drawing
 from bnstudy.label_table import LabelTable
 from bnstudy.language import tell
 from bnstudy.phrases import is_share, spoken
-from bnstudy.plot_strips import ROOM, arms_figure, beside
+from bnstudy.plot_strips import EDGES, ROOM, arms_figure, beside
 
 MOST_LINES = 30  # more would not fit a page: circumstances become ticks on the line of their average
 RIGHT = 1.2  # inches of the numbers at the end of each line
@@ -27,7 +27,7 @@ def effects(drawing: Drawing) -> Figure:
         return arms_figure(drawing)
     lines = every if len(every) <= MOST_LINES else [c for c in every if not c.single or c.claims]
     table = LabelTable(_cells(lines))
-    figure = Figure(figsize=(style.WIDTH, 0.62 + table.height))
+    figure = Figure(figsize=(style.WIDTH, EDGES + table.height))
     axes = figure.subplots()
     places = table.draw(axes)
     unit = 100.0 if is_share(drawing.outcome) else 1.0

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy import drawing as arms
-from bnstudy import marks, style
+from bnstudy import fonts, marks, style
 from bnstudy.drawing import Drawing, Series
 from bnstudy.factors import Factor
 from bnstudy.language import tell
@@ -136,7 +136,9 @@ def _grid(panels: int) -> tuple[Figure, list[Axes], tuple[float, float]]:
 
 def _dress(axes: Axes, title: str, outcome: str, inches: float) -> None:
     if title:
-        axes.set_title("\n".join(style.wrapped(title, inches, fontsize=9, fontweight="bold")), fontsize=9)
+        axes.set_title(
+            "\n".join(style.wrapped(title, inches, fontsize=9, fontweight=fonts.heavy())), fontsize=9
+        )
     if is_share(outcome):
         style.percent(axes.yaxis)
     style.tidy(axes)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bnstudy import drawing as arms
-from bnstudy import marks, style
+from bnstudy import fonts, marks, style
 from bnstudy.drawing import Drawing
 from bnstudy.factors import Factor
 from bnstudy.label_table import GAP, LabelTable
@@ -19,7 +19,9 @@ from bnstudy.language import tell
 from bnstudy.phrases import entitled, is_share, spoken
 from bnstudy.style import Look
 
-EDGES = 0.62  # inches above and below the lines of a figure: note, axis and its name
+EDGES = (
+    0.8  # inches above and below the lines of a figure: notes, axis and its name; 0.62 leave one line none
+)
 RIGHT = 0.5  # inches of a number at the end of each line
 ROOM = 0.36  # of a line's height, for seeds on either side of it
 
@@ -125,7 +127,9 @@ def statistics(drawing: Drawing) -> Figure:
     for place, (axes, (title, held)) in enumerate(zip(every, panels, strict=False)):
         strips = _by_way(drawing, ways, held)
         _panel(axes, table, strips, labelled=place % columns == 0, inches=inches)
-        axes.set_title("\n".join(style.wrapped(title, inches + RIGHT, fontsize=9.5, fontweight="bold")))
+        axes.set_title(
+            "\n".join(style.wrapped(title, inches + RIGHT, fontsize=9.5, fontweight=fonts.heavy()))
+        )
     for axes in every[len(panels) :]:
         axes.remove()
     _same_scale(list(every[: len(panels)]))

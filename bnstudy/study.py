@@ -200,14 +200,14 @@ def judge(ablation: Ablation, place: Place) -> Judged:
 
 
 def draw(judged: Judged, place: Place) -> list[Path]:
-    """Draw an ablation's figure with its sidecar; return the paths written."""
-    from bnstudy import figures, provenance, sidecar
+    """Draw an ablation's figure with its sidecar, in the language spoken; return the paths written."""
+    from bnstudy import figures, language, provenance, sidecar
 
     name = judged.ablation.name
     figure = figures.draw(figures.Drawing(judged.ablation, judged.finished, judged.preview))
     records = place.ledger(name).recorded()
     beside = sidecar.content(judged.ablation, records, place.profile, provenance.code()["commit"])
-    return figures.save(figure, place.folder / "figures", name, beside)
+    return figures.save(figure, place.folder / "figures", f"{name}{language.suffix()}", beside)
 
 
 def stale_figure(ablation: Ablation, place: Place, records: Mapping[str, Record]) -> str:

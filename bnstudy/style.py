@@ -33,7 +33,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.2
 """A third one, for the levels of a second factor in the same panel."""
 
 WIDTH = 7.4  # inches: two columns of a journal
-HEADLINE: dict[str, Any] = {"fontsize": 11, "fontweight": "bold"}
+HEADLINE: dict[str, Any] = {"fontsize": 11}
 SMALL: dict[str, Any] = {"fontsize": 8, "color": MUTED}
 TYPE = 8.5  # points, of everything else
 LINE = 1.2 / 72  # inches a point of type, from one line to the next
@@ -80,7 +80,11 @@ def applied() -> Iterator[None]:
 def _type() -> dict[Any, Any]:
     """Return the fonts of another language: what is there, and for vector figures what readers may have."""
     every = [fonts.OWN, *fonts.CHINESE, "sans-serif"]
-    return {"font.family": [*fonts.families(), "sans-serif"], "font.sans-serif": every}
+    return {
+        "font.family": [*fonts.families(), "sans-serif"],
+        "font.sans-serif": every,
+        "axes.titleweight": fonts.heavy(),
+    }
 
 
 def look(place: int, dash: int = 0) -> Look:
@@ -97,14 +101,15 @@ def palette(names: Sequence[str]) -> dict[str, Look]:
 def headline(figure: Figure, text: str, key: Mapping[str, Look] | None = None, reading: str = "") -> None:
     """Make a figure higher and write its question over it, left; below, smaller, how to read its marks, and
     the key of labels to looks."""
-    lines = wrapped(text, WIDTH - 0.2, **HEADLINE)
+    type_ = {**HEADLINE, "fontweight": fonts.heavy()}
+    lines = wrapped(text, WIDTH - 0.2, **type_)
     small = wrapped(reading, WIDTH - 0.2, fontsize=SMALL["fontsize"]) if reading else []
     columns = _columns(list(key or {}))
     line = HEADLINE["fontsize"] * LINE
     notes = len(small) * SMALL["fontsize"] * LINE
     blank = math.ceil(notes / line) + math.ceil(len(key or {}) / columns)
     figure.set_figheight(figure.get_figheight() + (len(lines) + blank) * line)
-    figure.suptitle("\n".join(lines + [" "] * blank), x=0.01, ha="left", **HEADLINE)
+    figure.suptitle("\n".join(lines + [" "] * blank), x=0.01, ha="left", **type_)
     below, height = 0.02 + (len(lines) + 0.1) * line, figure.get_figheight()
     if small:
         note = figure.text(0.01, 1 - below / height, "\n".join(small), va="top", **SMALL)
