@@ -123,6 +123,7 @@ def new(
 
 
 app.command()(run_commands.run)
+app.command()(run_commands.retry)
 app.command()(tune_command.tune)
 
 

@@ -1,11 +1,11 @@
-"""The commands that train what is missing of ablations, judge and draw, and show how it goes."""
+"""The commands that train what is missing or failed of ablations, judge and draw, and show how it goes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
-from bnstudy import study
+from bnstudy import retries, study
 from bnstudy.design import Ablation
 from bnstudy.options import (
     DONE,
@@ -49,10 +49,41 @@ def run(
 ) -> None:
     """Run what is missing, judge, draw. Ctrl-C stops cleanly; the same command goes on."""
     chosen = choose(names, every, profile, seeds, ablations)
-    place = place_of(results, profile, storage)
     machinery = study.Machinery(device, workers, data_dir)
+    _run(chosen, place_of(results, profile, storage), machinery, as_json)
+
+
+def retry(
+    names: Names = None,
+    every: Every = False,
+    status: Annotated[str, typer.Option(help="Of what trials: crashed, lost, not run.")] = "crashed,lost",
+    profile: Profile = QUICK,
+    results: Results = RESULTS,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    seeds: Seeds = None,
+    storage: Storage = None,
+    ablations: Extra = None,
+    as_json: Json = False,
+) -> None:
+    """Run only failed trials again, however often they failed; then judge and draw."""
+    again = retries.statuses(status)
+    chosen = choose(names, every, profile, seeds, ablations)
+    machinery = study.Machinery(device, workers, data_dir)
+    _run(chosen, place_of(results, profile, storage), machinery, as_json, again)
+
+
+def _run(
+    chosen: Sequence[Ablation],
+    place: study.Place,
+    machinery: study.Machinery,
+    as_json: bool,
+    again: Sequence[str] = (),
+) -> None:
+    """Train, conclude, and say what failed; never returns."""
     try:
-        tallies = study.run(chosen, place, machinery, displayed)
+        tallies = study.run(chosen, place, machinery, displayed, again)
     except KeyboardInterrupt:
         for ablation in chosen:
             left = sum(len(trials) for _, trials in study.missing(ablation, place.ledger(ablation.name)))
@@ -61,13 +92,17 @@ def run(
         say("Interrupted. The same command goes on from there.")
         raise typer.Exit(INTERRUPTED) from None
     _conclude(chosen, place, as_json)
-    failed = {name: tally.failed for name, tally in tallies.items() if tally.failed}
-    for name, reasons in failed.items():
-        say(
-            f"{name}: {counted(len(reasons), 'trial')} failed ({next(iter(reasons.values()))}). "
-            "The same command tries again."
-        )
-    raise typer.Exit(FAILED if failed else DONE)
+    for name, tally in tallies.items():
+        if tally.failed:
+            say(_failed(name, "failed", tally.failed, "The same command tries again."))
+        if tally.left_alone:
+            advice = f"`bnstudy retry {name}{place.options}` tries again."
+            say(_failed(name, "failed too often and were left alone", tally.left_alone, advice))
+    raise typer.Exit(FAILED if any(t.failed or t.left_alone for t in tallies.values()) else DONE)
+
+
+def _failed(name: str, how: str, reasons: Mapping[str, str], advice: str) -> str:
+    return f"{name}: {counted(len(reasons), 'trial')} {how} ({next(iter(reasons.values()))}). {advice}"
 
 
 def _conclude(chosen: Sequence[Ablation], place: study.Place, as_json: bool) -> None:

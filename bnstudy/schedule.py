@@ -6,9 +6,10 @@ the ledger when it is missing or damaged.
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from bnstudy import retries
 from bnstudy.design import Ablation, Trial
 from bnstudy.errors import BnstudyError
 from bnstudy.executors import Done, Executor, Failed, Progress
 from bnstudy.ledger import Ledger, Record
 from bnstudy.outcome import Outcome
-from bnstudy.packs import Job, Pack, Result, images_of, missing
+from bnstudy.packs import Job, Pack, Result, images_of
 from bnstudy.recipe import canonical_json, digest
 from bnstudy.storage import in_short
 from bnstudy.watched import Watched
@@ -170,10 +172,27 @@ class Tally:
     """Why a trial has no finished record, by trial id."""
     retried: list[str] = field(default_factory=list)
     """Why packs were started again."""
+    left_alone: dict[str, str] = field(default_factory=dict)
+    """Why trials failed that failed too often to be started again, by trial id."""
+
+
+def tally_of(ablation: Ablation, recorded: Mapping[str, Record], again: Collection[str] = ()) -> Tally:
+    """Return how far an ablation is before it runs."""
+    wanted = retries.todo(ablation, recorded, again)
+    return Tally(
+        total=len(ablation.trials),
+        recorded=sum(t.id in recorded and recorded[t.id].outcome.finished for t in ablation.trials),
+        missing=sum(len(trials) for _, trials in wanted),
+        images_planned=sum(images_of(pack) for pack, _ in wanted),
+        left_alone={} if again else retries.left_alone(ablation, recorded),
+    )
 
 
 class Run:
-    """One ablation's missing packs on their way through an executor. The caller holds the lease."""
+    """One ablation's missing packs on their way through an executor. The caller holds the lease.
+
+    `again`: only failed trials with such a status run.
+    """
 
     def __init__(
         self,
@@ -185,26 +204,22 @@ class Run:
         images: Path | None = None,
         provenance: Mapping[str, Any] | None = None,
         where: str = "",
+        again: Collection[str] = (),
         notify: Callable[[Tally], None] = lambda tally: None,
     ) -> None:
         self.ablation, self.ledger, self.images = ablation, ledger, images
         self.provenance, self.notify = dict(provenance or {}), notify
         recorded = ledger.recorded()
         self.executor = Watched(executor, recorded.values())
-        finished = {trial for trial, record in recorded.items() if record.outcome.finished}
-        packs = missing(ablation, finished)
-        self.wanted = dict(packs)
+        self.earlier = {trial: r for trial, r in recorded.items() if not r.outcome.finished}
+        self.wanted = dict(retries.todo(ablation, recorded, again))
         self.todo = deque(self.wanted)
         self.claimed: dict[Pack, list[optuna.Trial]] = {}
         self.attempts: Counter[Pack] = Counter()
         self.trained: Counter[Pack] = Counter()
-        self.tally = Tally(
-            total=len(ablation.trials),
-            recorded=len(ablation.trials) - sum(map(len, self.wanted.values())),
-            missing=sum(map(len, self.wanted.values())),
-            images_planned=sum(map(images_of, self.todo)),
-        )
-        if packs:
+        self.reasons: dict[Pack, list[str]] = {}
+        self.tally = tally_of(ablation, recorded, again)
+        if self.wanted:
             self.queue = Queue(storage, ablation, where)
             self.queue.recover(ablation, recorded)
 
@@ -247,6 +262,7 @@ class Run:
 
     def _failed(self, pack: Pack, status: str, reason: str) -> None:
         """Start a pack again, or record why it has no outcome."""
+        self.reasons.setdefault(pack, []).append(reason)
         if self.attempts[pack] < ATTEMPTS:
             self.tally.retried.append(reason)
             self.queue.give_up(self.claimed.pop(pack))
@@ -274,5 +290,12 @@ class Run:
             "slot": pack.trials.index(trial),
             "shares_images": pack.shares_images,
         }
-        provenance = {**self.provenance, **result.provenance, "pack": place, "attempts": self.attempts[pack]}
-        return Record.of(self.ablation.name, trial, outcome, provenance)
+        earlier = self.earlier.get(trial.id)
+        failures = [*retries.reasons(earlier), *self.reasons.get(pack, [])]
+        made = {
+            "pack": place,
+            "attempts": retries.attempts(earlier) + self.attempts[pack],
+            **({"failures": failures} if failures else {}),
+            "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        return Record.of(self.ablation.name, trial, outcome, self.provenance | result.provenance | made)

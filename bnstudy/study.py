@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,28 +57,31 @@ def run(
     place: Place,
     machinery: Machinery,
     shown: Callable[[str], Any],
+    again: Collection[str] = (),
 ) -> dict[str, Tally]:
     """Train what is missing of each ablation; return how far each is. Holds the lease of the folder.
 
-    `shown` gives the context in which an ablation's progress is displayed.
+    `shown` gives the context in which an ablation's progress is displayed. With statuses to run `again`:
+    only failed trials of these.
     """
     with terminable():
-        from bnstudy import schedule
+        from bnstudy import retries, schedule
 
         with holding(place) as place:
             for ablation in ablations:
                 place.ledger(ablation.name).set_aside_torn_line()
             ablations = [place.at_tuned(ablation) for ablation in ablations]
-            left = {a.name: len(missing(a, place.ledger(a.name))) for a in ablations}
-            tallies = {a.name: schedule.Tally(len(a.trials), len(a.trials)) for a in ablations}
+            held = {a.name: place.ledger(a.name).recorded() for a in ablations}
+            left = {a.name: len(retries.todo(a, held[a.name], again)) for a in ablations}
+            tallies = {a.name: schedule.tally_of(a, held[a.name], again) for a in ablations}
             waiting = [a for a in ablations if left[a.name]]
             if waiting:
                 with training(waiting, max(left.values()), place, machinery, shown) as trainer:
-                    tallies |= {a.name: _train(a, place, trainer) for a in waiting}
+                    tallies |= {a.name: _train(a, place, trainer, again) for a in waiting}
             return tallies
 
 
-def _train(ablation: Ablation, place: Place, trainer: Trainer) -> Tally:
+def _train(ablation: Ablation, place: Place, trainer: Trainer, again: Collection[str]) -> Tally:
     """Train what an ablation misses, tuned first where it has to be; nothing of it where that failed."""
     from bnstudy import tune
 
@@ -87,7 +90,7 @@ def _train(ablation: Ablation, place: Place, trainer: Trainer) -> Tally:
         if tally.failed:
             return tally
         ablation = place.at_tuned(ablation)
-    return trainer.train(ablation, place.ledger(ablation.name))
+    return trainer.train(ablation, place.ledger(ablation.name), again=again)
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class Trainer:
         *,
         title: str = "",
         storage: Any = None,
+        again: Collection[str] = (),
         **facts: Any,
     ) -> Tally:
         """Train what the ledger misses of an ablation, queued in another storage of Optuna's if there is one;
@@ -124,6 +128,7 @@ class Trainer:
                 images=self.images if _needs_images(ablation) else None,
                 provenance={**self.facts, **facts},
                 where=self.where,
+                again=again,
                 notify=notify,
             ).execute()
 

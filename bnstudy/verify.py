@@ -25,7 +25,10 @@ from bnstudy.words import counted
 if TYPE_CHECKING:
     from bnstudy.schedule import Tally
 
-MEASURED = {"wall_seconds", "peak_memory_bytes", "memory_bytes", "attempts", "pack"}
+MEASURED = {
+    *("wall_seconds", "peak_memory_bytes", "memory_bytes"),
+    *("attempts", "failures", "pack", "recorded", "search"),
+}
 """Facts of a training or of a moment, no environment; a virtual machine's memory changes by some bytes."""
 
 NEUTRAL = {"commit", "clean", "cores", "scipy", "pandas", "optuna"}

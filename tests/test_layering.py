@@ -36,7 +36,7 @@ MACHINE = modules(
 BOOKS = modules(
     """
     appending clocks executors interrupts journal language ledger mistakes places provenance record
-    registry schedule search storage tuning watched
+    registry retries schedule search storage tuning watched
     """
 )
 JUDGEMENT = modules(

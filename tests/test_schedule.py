@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -286,6 +287,8 @@ def test_a_record_says_how_it_was_made(tmp_path: Path) -> None:
     execute(tmp_path, provenance={"commit": "abc"})
     pack = plan(ABLATION)[0]
     made = ledger_in(tmp_path).recorded()[pack.trials[1].id]
+    recorded = datetime.fromisoformat(made.provenance.pop("recorded"))
+    assert abs(datetime.now(UTC) - recorded) < timedelta(minutes=1)
     assert made.provenance == {
         "commit": "abc",
         "device": "cpu",
@@ -367,8 +370,10 @@ def test_a_pack_that_fails_is_started_again(tmp_path: Path) -> None:
     assert_mirrored(tmp_path)
     assert (tally.recorded, tally.missing, tally.failed) == (12, 0, {})
     assert tally.retried == ["the power went"] * 3 and tally.images == tally.images_planned
-    attempts = {r.trial: r.provenance["attempts"] for r in ledger_in(tmp_path).records()}
-    assert [attempts[pack.trials[0].id] for pack in plan(ABLATION)] == [2, 3, 1, 1]
+    made = {r.trial: r.provenance for r in ledger_in(tmp_path).records()}
+    made = [made[pack.trials[0].id] for pack in plan(ABLATION)]
+    assert [each["attempts"] for each in made] == [2, 3, 1, 1]
+    assert [len(each.get("failures", [])) for each in made] == [1, 2, 0, 0]
 
 
 def test_a_pack_that_keeps_failing_is_recorded_with_the_reason_and_the_next_run_tries_again(
