@@ -8,18 +8,18 @@ are those that Typst and matplotlib carry, whatever the machine has.
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bnstudy import references
-from bnstudy.arm_table import ArmLine, ArmTable, Mean
+from bnstudy import article_sections, references
+from bnstudy.article_sections import pieces
 from bnstudy.chapter import EXERCISES
 from bnstudy.errors import BnstudyError
 from bnstudy.places import PAPER
 from bnstudy.recorded import Number, System
-from bnstudy.references import Citation, Reference, cited
-from bnstudy.report import Finding, Picture, Report, Section
+from bnstudy.references import Reference
+from bnstudy.report import Report, Section
 from bnstudy.words import counted
 
 TITLE = ("The Batch-Normalization Exercises of", "Dive into Deep Learning, Answered by Ablations")
@@ -27,10 +27,6 @@ TITLE = ("The Batch-Normalization Exercises of", "Dive into Deep Learning, Answe
 AUTHORS = ("The bnstudy authors",)
 MOST_LINES = 16
 """Of a table of arms inside its section: longer ones go behind the text, where none of them parts it."""
-WIDTH, HEIGHT = 168, 185  # millimetres that a figure may take: the text's width; a page without its caption
-
-Told = Callable[[Iterable[str]], list[list[dict[str, str]]]]
-"""From texts to their pieces."""
 
 
 def pdf(report: Report, paper: Path = PAPER) -> bytes:
@@ -68,7 +64,7 @@ def content(report: Report, works: Mapping[str, Reference]) -> dict[str, Any]:
     """Return all that the article says, as the template reads it."""
 
     def told(texts: Iterable[str]) -> list[list[dict[str, str]]]:
-        return [_pieces(text, works) for text in texts]
+        return [pieces(text, works) for text in texts]
 
     recorded = [section for section in report.sections if section.state != "empty"]
     return {
@@ -80,14 +76,21 @@ def content(report: Report, works: Mapping[str, Reference]) -> dict[str, Any]:
         "abstract": told(report.abstract or [_abstract(report, recorded)]),
         "counts": _counts(recorded),
         "answers": _answers(report),
-        "sections": [_section(each, told) for each in recorded],
+        "sections": [article_sections.of(each, told) for each in recorded],
         "empty": [section.name for section in report.sections if section.state == "empty"],
         "most_lines": MOST_LINES,
         "chapter": _chapter(report),
         **_systems(report.systems),
         **_runs(report.runs),
+        **_back(report, works),
+    }
+
+
+def _back(report: Report, works: Mapping[str, Reference]) -> dict[str, Any]:
+    """Return what stands at the end: the checklist, the ledgers and the works, by their authors."""
+    return {
         "checklist": [
-            {"topic": item.topic, "question": item.question, "answer": _pieces(item.answer, works)}
+            {"topic": item.topic, "question": item.question, "answer": pieces(item.answer, works)}
             for item in report.checklist
         ],
         "ledgers": [
@@ -99,21 +102,6 @@ def content(report: Report, works: Mapping[str, Reference]) -> dict[str, Any]:
             for key, work in sorted(works.items(), key=lambda pair: pair[1].entry)
         },
     }
-
-
-def _pieces(text: str, works: Mapping[str, Reference]) -> list[dict[str, str]]:
-    """Return a text as words, code (in backticks) and works; ends of lines are spaces."""
-    found: list[dict[str, str]] = []
-    for place, part in enumerate(re.split(r"`([^`]+)`", " ".join(text.split()))):
-        if place % 2:
-            found.append({"kind": "code", "text": part})
-            continue
-        for piece in cited(part, works):
-            if isinstance(piece, Citation):
-                found.append({"kind": "work", "text": piece.text, "key": piece.key})
-            else:
-                found.append({"kind": "text", "text": piece})
-    return found
 
 
 def _checked(work: Reference) -> str:
@@ -176,75 +164,6 @@ def _answers(report: Report) -> list[dict[str, str]]:
                 }
             )
     return rows
-
-
-def _section(section: Section, told: Told) -> dict[str, Any]:
-    made = f"{section.finished:,} of {section.declared:,} trials"
-    diverged = f", {section.diverged:,} diverged" if section.diverged else ""
-    seeds = f". Seeds: {section.seeds_reason}" if section.seeds_reason else ""
-    return {
-        "name": section.name,
-        "question": section.question,
-        "source": section.source,
-        "preview": section.preview,
-        "made": f"{made}{diverged}{seeds}.",
-        "answer": section.answer,
-        "result": section.primary.verdict.result if section.primary else "",
-        "discussion": told(section.discussion),
-        "figure": section.figure and _figure(section.figure, section),
-        "findings": [_finding(place, each, told) for place, each in enumerate(section.findings, 1)],
-        "table": section.table and _table(section.table),
-        "expected": told(filter(None, section.expected.split("\n\n"))),
-        "recorded": bool(section.numbers),
-        "held": _held(section),
-        "limits": told([" ".join(section.limits)])[0],
-        "command": section.command,
-    }
-
-
-def _figure(picture: Picture, section: Section) -> dict[str, Any]:
-    widest = min(1.0, HEIGHT * picture.width / picture.height / WIDTH)
-    made = f"{section.finished:,} of {section.declared:,} trials"
-    return {"svg": picture.svg, "alt": picture.alt, "share": widest, "made": made}
-
-
-def _held(section: Section) -> list[dict[str, str]]:
-    """Return what all arms share, by its reason: `pool avg, epochs 10 (as in the chapter)`."""
-    held: dict[str, list[str]] = {}
-    for each in section.held:
-        held.setdefault(each.why, []).append(f"{each.field.replace('_', ' ')} {each.value}")
-    return [{"why": why, "fields": ", ".join(fields)} for why, fields in held.items()]
-
-
-def _finding(place: int, finding: Finding, told: Told) -> dict[str, Any]:
-    return {
-        "place": str(place),
-        "anchor": finding.anchor,
-        "claim": told([finding.claim])[0],
-        "reason": finding.reason,
-        "effect": finding.effect,
-        "power": finding.power,
-        "result": finding.verdict.result,
-    }
-
-
-def _table(table: ArmTable) -> dict[str, Any]:
-    return {
-        "factors": table.factors,
-        "outcomes": table.outcomes,
-        "lines": [_line(each) for each in table.lines],
-    }
-
-
-def _line(line: ArmLine) -> list[str]:
-    seeds = f"{line.seeds}, {line.diverged} diverged" if line.diverged else str(line.seeds)
-    return [*line.levels, seeds, *map(_mean, line.means)]
-
-
-def _mean(mean: Mean | None) -> str:
-    if mean is None:
-        return ""
-    return f"{mean.text} ({mean.interval})" if mean.interval else mean.text
 
 
 def _chapter(report: Report) -> list[dict[str, Any]]:

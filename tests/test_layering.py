@@ -41,10 +41,10 @@ BOOKS = modules(
 )
 JUDGEMENT = modules(
     """
-    arm_table article certify checklist contrasts discussion drawing evidence figures fonts held judging
-    label_table marks orders origins parties phrases placebo plot_bench plot_effects plot_lines
-    plot_published plot_rates plot_strips ratios recorded references report sentences several sidecar
-    stats style verdicts weighing workable
+    arm_table article article_sections certify checklist contrasts discussion drawing evidence figures
+    fonts held judging label_table marks orders origins parties phrases placebo plot_bench plot_effects
+    plot_lines plot_published plot_rates plot_strips ratios recorded references report sentences several
+    sidecar stats style verdicts weighing workable
     """
 )
 DOOR = modules(
