@@ -96,4 +96,5 @@ def _line(line: ArmLine) -> list[str]:
 def _mean(mean: Mean | None) -> str:
     if mean is None:
         return ""
-    return f"{mean.text} ({mean.interval})" if mean.interval else mean.text
+    told = f"{mean.text} ({mean.interval.replace('%', '')})" if mean.interval else mean.text
+    return told.replace(" ", "\N{NO-BREAK SPACE}")

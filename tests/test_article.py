@@ -81,7 +81,7 @@ def test_every_verdict_of_real_records_is_in_its_words(example: Report, example_
     assert section.table is not None
     for line in section.table.lines:
         for mean in line.means:
-            assert mean is None or squeezed(f"{mean.text} ({mean.interval})") in text
+            assert mean is None or squeezed(f"{mean.text} ({mean.interval.replace('%', '')})") in text
 
 
 def test_it_has_its_parts_and_says_what_it_is(example: Report, example_pdf: bytes) -> None:
