@@ -181,7 +181,7 @@ def called(factor: Factor) -> str:
     """Return a factor's name as an axis says it, with what its labels add: `depth (N layers)`."""
     name = tell(NAMES[factor.name]) if factor.name in NAMES else entitled(factor)
     patterns = {tell(level.label).replace(level.name, "N", 1) for level in factor.levels}
-    pattern = patterns.pop() if len(patterns) == 1 else "N"
+    pattern = patterns.pop() if len(patterns) == 1 and numbers(factor) else "N"
     plain = pattern == "N" or pattern.split()[0] == name.split()[0]
     return name if plain else tell("{name} ({pattern})", name=name, pattern=pattern)
 
