@@ -384,10 +384,9 @@ def test_an_axis_is_called_after_its_factor_and_what_its_labels_add() -> None:
     )
     batch = [Level(n, f"batch {n}", batch_size=int(n)) for n in ("16", "32")]
     assert called(Factor("batch", levels=batch, varies=("batch_size",))) == "batch size"
-    sites = [Level(n, f"{n} the last norm", dropout_at=n) for n in ("before", "after")]
-    assert called(Factor("site", levels=sites, varies=("dropout_at",))) == "site", (
-        "no number, so that no N stands for it"
-    )
+    padded = [Level(n, f"{n} the norm", padding=2 * i) for i, n in enumerate(("before", "after"))]
+    site = Factor("site", levels=padded, varies=("padding",))
+    assert called(site) == "site", "no number, so that no N stands for it"
 
 
 def test_learning_rates_need_rates() -> None:
