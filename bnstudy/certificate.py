@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from bnstudy import certify, study
+from bnstudy.certify import MEASURED, PACK_SIZE
 from bnstudy.errors import BnstudyError
 from bnstudy.recipe import REVISIONS, level_name
 from bnstudy.sampling import Asked, Sample, draw
-from bnstudy.verify import MEASURED, PACK_SIZE, Rerun, Shown, rigged, verify
+from bnstudy.verify import Rerun, Shown, rigged, verify
 from bnstudy.views import assignments, table, tally
 from bnstudy.words import counted
 

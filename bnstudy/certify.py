@@ -47,6 +47,17 @@ LEVELS = {
     "L2": "the mean difference of the precise test accuracy is equivalent to zero: two one-sided tests at 5%",
 }
 
+MEASURED = {
+    *("wall_seconds", "peak_memory_bytes", "memory_bytes"),
+    *("attempts", "failures", "pack", "recorded", "search"),
+}
+"""Facts of a training or of a moment, no environment; a virtual machine's memory changes by some bytes."""
+
+NEUTRAL = {"commit", "clean", "cores", "scipy", "pandas", "optuna"}
+"""Facts that cannot change a bit of a training; the hash of the sources speaks for their commit."""
+
+PACK_SIZE = "pack size"
+
 Numbers = Mapping[str, Any]
 Losses = Sequence[float | None]
 
@@ -91,6 +102,12 @@ def relative(a: Any, b: Any) -> float:
     if not (isinstance(a, int | float) and isinstance(b, int | float)):
         return math.inf
     return float(abs(a - b) / max(abs(a), abs(b)))
+
+
+def differing(there: Numbers, here: Numbers) -> dict[str, tuple[Any, Any]]:
+    """Return the facts in which two environments differ, each with its value there and here."""
+    names = [name for name in dict.fromkeys([*there, *here]) if name not in MEASURED]
+    return {n: (there.get(n), here.get(n)) for n in names if there.get(n) != here.get(n)}
 
 
 @dataclass(frozen=True)

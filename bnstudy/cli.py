@@ -190,6 +190,9 @@ def status(
         out_json(rows)
         return
     out(views.table(rows, ("name", "done", "missing", "diverged", "failed", "figure")))
+    for row in rows if not why else ():
+        for note in row["repeated"]:
+            say(f"{row['name']}: {note}.")
     for row in rows if why else ():
         out(
             "\n".join(

@@ -92,8 +92,10 @@ class Ledger:
         )
         return True
 
-    def frame(self, ablation: Ablation | None = None) -> "pd.DataFrame":
-        """Return a table with one row for each recorded trial.
+    def frame(
+        self, ablation: Ablation | None = None, recorded: Mapping[str, Record] | None = None
+    ) -> "pd.DataFrame":
+        """Return a table with one row for each recorded trial; `recorded` is what was read already.
 
         Columns: ablation, trial, seed, one for each factor with the names of its levels, every field of
         `Outcome` (numbers as float64, NaN where there is none; lists as tuples), fingerprint, and
@@ -101,7 +103,7 @@ class Ledger:
         """
         import pandas as pd
 
-        rows = list(_rows(self.recorded(), ablation))
+        rows = list(_rows(self.recorded() if recorded is None else recorded, ablation))
         factors = _factors(rows, ablation)
         frame = pd.DataFrame([row for _, row in rows], columns=_columns(factors)).astype(_DTYPES)
         for name in factors:

@@ -29,10 +29,8 @@ from bnstudy.options import (
     place_of,
     say,
 )
+from bnstudy.outcome import MARGIN
 from bnstudy.words import counted
-
-MARGIN = 0.003
-"""0.3 points of accuracy: what the study's claims of equality take for none; seeds spread by 0.4."""
 
 
 def export(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING
 from bnstudy import study
 from bnstudy.design import PROFILES, Arm, Trial
 from bnstudy.errors import BnstudyError, unknown
-from bnstudy.outcome import FINISHED
 from bnstudy.recipe import REVISIONS, digest
 from bnstudy.views import assignments
 
@@ -92,11 +90,10 @@ def draw(asked: Asked, place: study.Place) -> Sample:
             f"purpose ({assignments(REVISIONS)}). Verify it with the code that made it, or record it anew."
         )
     texts = {name: (place.folder / f"{name}.jsonl").read_bytes() for name in wanted if finished[name]}
-    lines = {name: _lines(text) for name, text in texts.items()}
     chosen = sorted(fresh, key=lambda record: digest(f"{asked.seed}/{record.ablation}/{record.trial}", 64))
     stale = {name: sum(not _is_fresh(record) for record in held) for name, held in finished.items()}
     return Sample(
-        tuple(Drawn(r, *lines[r.ablation][r.trial]) for r in chosen[: count(asked.size, len(fresh))]),
+        tuple(Drawn(r, r.held, r.checksum) for r in chosen[: count(asked.size, len(fresh))]),
         of=len(fresh),
         ledgers={name: hashlib.sha256(text).hexdigest() for name, text in texts.items()},
         stale={name: n for name, n in stale.items() if n},
@@ -133,16 +130,3 @@ def _check_any(names: Sequence[str], finished: Mapping[str, list[Record]], place
         raise BnstudyError(
             f"Nothing is recorded in {place.folder}; `bnstudy run lr-sweep{place.options}` records something."
         )
-
-
-def _lines(text: bytes) -> dict[str, tuple[frozenset[str], str]]:
-    """Return which fields each finished trial's line holds of an outcome, and its checksum."""
-    found: dict[str, tuple[frozenset[str], str]] = {}
-    for line in text.splitlines():
-        try:
-            value = json.loads(line)
-        except ValueError:  # blank, or the torn last one, of which the ledger has told
-            continue
-        if value["outcome"]["status"] in FINISHED:
-            found.setdefault(value["trial"], (frozenset(value["outcome"]), value["checksum"]))
-    return found

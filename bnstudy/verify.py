@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnstudy import certify, study
+from bnstudy.certify import NEUTRAL, PACK_SIZE
 from bnstudy.design import Arm, Trial
 from bnstudy.executors import Done, Executor, Failed, Progress
 from bnstudy.packs import Job, Pack, Result, images_of, shape
@@ -24,17 +25,6 @@ from bnstudy.words import counted
 
 if TYPE_CHECKING:
     from bnstudy.schedule import Tally
-
-MEASURED = {
-    *("wall_seconds", "peak_memory_bytes", "memory_bytes"),
-    *("attempts", "failures", "pack", "recorded", "search"),
-}
-"""Facts of a training or of a moment, no environment; a virtual machine's memory changes by some bytes."""
-
-NEUTRAL = {"commit", "clean", "cores", "scipy", "pandas", "optuna"}
-"""Facts that cannot change a bit of a training; the hash of the sources speaks for their commit."""
-
-PACK_SIZE = "pack size"
 
 Shown = Callable[[str], Any]
 Trained = Mapping[Pack, Result | Failed]
@@ -62,9 +52,7 @@ class Rerun:
     @cached_property
     def differs(self) -> Mapping[str, tuple[Any, Any]]:
         """The facts of the environment that differ, as recorded and here."""
-        there = self.drawn.record.provenance | {PACK_SIZE: self.drawn.size}
-        names = [name for name in dict.fromkeys([*there, *self.here]) if name not in MEASURED]
-        return {n: (there.get(n), self.here.get(n)) for n in names if there.get(n) != self.here.get(n)}
+        return certify.differing(self.drawn.record.provenance | {PACK_SIZE: self.drawn.size}, self.here)
 
     @property
     def elsewhere(self) -> bool:

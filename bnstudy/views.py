@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bnstudy import study
 from bnstudy.design import Ablation, Factor
 from bnstudy.factors import TUNED
-from bnstudy.packs import Pack, images_of, plan
+from bnstudy.packs import Pack, images_of, missing, plan
 from bnstudy.recipe import Recipe, level_name
 from bnstudy.words import counted, duration
 
@@ -81,7 +81,7 @@ def planned(ablation: Ablation, place: study.Place, workers: int) -> Row:
     ablation = place.at_tuned(ablation)
     ledger = place.ledger(ablation.name)
     recorded = ledger.recorded()
-    packs = study.missing(ablation, ledger)
+    packs = missing(ablation, {trial for trial, r in recorded.items() if r.outcome.finished})
     unfinished = {
         t.id: recorded[t.id].outcome.status for _, trials in packs for t in trials if t.id in recorded
     }
@@ -222,6 +222,7 @@ def judgement(judged: study.Judged, place: study.Place) -> Row:
         "command": f"bnstudy run {judged.ablation.name}{place.options}",
         "trials": len(judged.finished),
         "answer": judged.answer,
+        "repeated": list(judged.repeated),
         "verdicts": [_finite(_verdict(v)) for v in judged.verdicts],
     }
 
@@ -266,6 +267,7 @@ def judgement_text(value: Row, *, power: bool = False) -> str:
             lines.append(paragraph(verdict["power"], 4))
     if not lines:
         lines.append(f"  It has no claims to judge; {counted(value['trials'], 'trial')} finished.{note}")
+    lines += [paragraph(f"Note: {note}.", 2) for note in value["repeated"]]
     if value.get("figure"):
         lines.append(f"  figure: {value['figure']}")
     return "\n".join([head, *lines])
@@ -273,15 +275,18 @@ def judgement_text(value: Row, *, power: bool = False) -> str:
 
 def state(ablation: Ablation, place: study.Place) -> Row:
     """Return how far an ablation is, and why records are left out or its figure is stale."""
-    from bnstudy import sidecar
+    from bnstudy import repeats, sidecar
+    from bnstudy.ledger import chosen
 
     ablation = place.at_tuned(ablation)
-    recorded = place.ledger(ablation.name).recorded()
+    records = place.ledger(ablation.name).records()
+    recorded = chosen(records)
     design = {trial.id for trial in ablation.trials}
     held = [record for trial, record in recorded.items() if trial in design]
     strangers = [record for trial, record in recorded.items() if trial not in design]
     done = sum(record.outcome.finished for record in held)
     stale = study.stale_figure(ablation, place, recorded)
+    repeated = repeats.told(records)
     failures = [f"{r.outcome.status}: {r.outcome.reason}" for r in held if not r.outcome.finished]
     return {
         "name": ablation.name,
@@ -289,10 +294,12 @@ def state(ablation: Ablation, place: study.Place) -> Row:
         "missing": len(design) - done,
         "diverged": sum(record.outcome.status == "diverged" for record in held),
         "failed": len(failures),
+        "repeated": repeated,
         "figure": {"": "of these records", sidecar.NOT_DRAWN: "none"}.get(stale, "stale"),
         "why": [
             *([f"figure: {stale}"] if stale and recorded else []),
             *(f"{counted(n, 'trial')} {failure}" for failure, n in tally(failures).items()),
+            *repeated,
             *_left_out(strangers, ablation),
         ],
     }

@@ -43,8 +43,8 @@ JUDGEMENT = modules(
     """
     arm_table article article_sections certify checklist contrasts discussion drawing evidence figures
     fonts held judging label_table marks orders origins parties phrases placebo plot_bench plot_effects
-    plot_lines plot_published plot_rates plot_strips ratios recorded references report sentences several
-    sidecar stats style verdicts weighing workable
+    plot_lines plot_published plot_rates plot_strips ratios recorded references repeats report sentences
+    several sidecar stats style verdicts weighing workable
     """
 )
 DOOR = modules(

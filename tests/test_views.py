@@ -155,6 +155,7 @@ def test_a_state_counts_done_missing_diverged_and_failed(place: Place) -> None:
     write(place.folder, ablation, mixed)
     found = state(ablation, place)
     why = found.pop("why")
+    assert found.pop("repeated") == []
     assert found == {"name": "made", "done": 8, "missing": 8, "diverged": 4, "failed": 4, "figure": "none"}
     assert why == ["figure: not drawn yet", "4 trials crashed: RuntimeError: out of luck, 3 times"]
 
