@@ -56,6 +56,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         sys.stderr.close()
         sys.exit(DONE)
+    except OSError as error:  # a path that is too long, leads in a circle, may not be looked at...
+        say(f"bnstudy: The system refuses {error.filename or 'what was asked'}: {error.strerror or error}.")
+        sys.exit(MISTAKE)
 
 
 def _version(wanted: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -79,14 +80,20 @@ def out_of_sight(command: Sequence[str]) -> None:
             os.execve(sys.executable, words, {**os.environ, VARIABLE: kept})
 
 
+def printable(text: str) -> str:
+    """Return a text without what a terminal would obey or could not print: files may hold any name."""
+    shown = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+    return shown.encode(errors="backslashreplace").decode()
+
+
 def say(text: str) -> None:
     """Tell the user something that is not the result."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def out(text: str) -> None:
     """Print the result."""
-    print(text, flush=True)
+    print(printable(text), flush=True)
 
 
 def out_json(value: Any) -> None:

@@ -15,7 +15,8 @@ from bnstudy.errors import BnstudyError, unknown
 ENTRY_POINT = "bnstudy.ablations"
 """Group of entry points, each a module whose folder holds ablation files."""
 
-NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+NAME = re.compile(r"(?=.{1,100}$)[a-z][a-z0-9]*(_[a-z0-9]+)*")
+"""Of a file, without its ending: it becomes the name of the ledger, which systems limit to 255 bytes."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def load(path: Path) -> Ablation:
     path = path.absolute()
     if not NAME.fullmatch(path.stem):
         raise BnstudyError(
-            f"{path}: an ablation's file is named in lower case and underscores, like lr_sweep.py."
+            f"{path}: an ablation's file is named in lower case and underscores, like lr_sweep.py, in at "
+            "most 100 letters."
         )
     spec = importlib.util.spec_from_file_location(f"bnstudy_ablations.{path.stem}", path)
     if spec is None or spec.loader is None:

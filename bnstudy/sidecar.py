@@ -75,7 +75,7 @@ def why_stale(path: Path, ablation: Ablation, records: Mapping[str, Record]) -> 
         drawn_design = beside.get("design_hash", "")
     except FileNotFoundError:
         return NOT_DRAWN
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return f"its sidecar {path} cannot be read"
     if drawn != set(held):
         return f"drawn from {len(drawn)} trials, {len(held)} are recorded"

@@ -7,7 +7,7 @@ from pathlib import Path
 from bnstudy import registry
 from bnstudy.errors import BnstudyError
 
-NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+NAME = re.compile(r"(?=.{1,100}$)[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 TEXT = '''"""What do you want to know?
 
@@ -45,7 +45,8 @@ def write(name: str, folder: Path) -> Path:
     """Write a new ablation file into a folder and return its path; nothing is ever overwritten."""
     if not NAME.fullmatch(name):
         raise BnstudyError(
-            f"An ablation cannot be named {name!r}: small letters, digits, single dashes, as my-question."
+            f"An ablation cannot be named {name!r}: at most 100 small letters, digits, single dashes, as "
+            "my-question."
         )
     path = folder / f"{name.replace('-', '_')}.py"
     if path.exists():

@@ -7,6 +7,7 @@ it is rebuilt from the ledger.
 """
 
 import hashlib
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -147,9 +148,9 @@ def identity(folder: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError), path.open("x") as file:
             file.write(uuid.uuid4().hex[:12])
-        text = path.read_text()
-    if len(text) != 12 or not text.isalnum():
-        raise BnstudyError(f"{path} should hold twelve letters and digits; delete it to get new ones.")
+        text = path.read_text(errors="replace")
+    if not re.fullmatch("[0-9a-f]{12}", text):
+        raise BnstudyError(f"{path} should hold twelve hexadecimal digits; delete it to get new ones.")
     return text
 
 
