@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy.optimize import bisect, brentq
 from scipy.special import stdtrit
 from scipy.stats import chi2, norm, pearsonr
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint
 
@@ -130,7 +129,11 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """
     if not all(0 <= p <= 1 for p in p_values):
         raise ValueError(f"p_values must lie in 0..1: {list(p_values)}")
-    return tuple(float(p) for p in multipletests(p_values, method="holm")[1]) if len(p_values) else ()
+    order = np.argsort(p_values, kind="stable")
+    steps = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
+    return tuple(adjusted.tolist())
 
 
 def detectable(differences_sd: float, n: int, power: float = 0.8, level: float = 0.95) -> float:
