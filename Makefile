@@ -13,12 +13,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ABLATIONS := $(subst _,-,$(patsubst ablations/%.py,%,$(wildcard ablations/[a-z]*.py)))
 
-.PHONY: help setup figures test lint check clean $(ABLATIONS)
+.PHONY: help setup figures report test lint check clean $(ABLATIONS)
 
 help:
 	@echo "make setup      install into $(VENV)"
 	@echo "make ABLATION   run one, quick profile: $(ABLATIONS)"
 	@echo "make figures    draw the figures again from the ledgers"
+	@echo "make report     paper/report.html from the ledgers of the study of record"
 	@echo "make test       run the tests"
 	@echo "make check      ruff, mypy (make lint) and the tests"
 	@echo "make clean      remove the environment and caches; results stay"
@@ -36,6 +37,9 @@ $(ABLATIONS): $(STAMP)
 
 figures: $(STAMP)
 	$(BIN)/bnstudy figures $(ARGS)
+
+report: $(STAMP)
+	$(BIN)/bnstudy report $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/pytest -n auto -m "not alone"

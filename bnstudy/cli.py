@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from bnstudy import __version__, language, record_commands, registry, run_commands, study, tune_command
+from bnstudy import (
+    __version__,
+    language,
+    record_commands,
+    registry,
+    report_commands,
+    run_commands,
+    study,
+    tune_command,
+)
 from bnstudy.errors import BnstudyError
 from bnstudy.options import (
     DONE,
@@ -173,35 +182,7 @@ def figures(
     out_json(written) if as_json else out("\n".join(written))
 
 
-@app.command()
-def status(
-    profile: Profile = QUICK,
-    results: Results = RESULTS,
-    seeds: Seeds = None,
-    why: Annotated[
-        bool, typer.Option("--why", help="Say why records are left out and figures stale.")
-    ] = False,
-    ablations: Extra = None,
-    as_json: Json = False,
-) -> None:
-    """Done, missing, diverged and failed trials of each ablation, and whether its figure is of them."""
-    from bnstudy import views
-
-    place = place_of(results, profile)
-    rows = [views.state(ablation, place) for ablation in choose(None, True, profile, seeds, ablations)]
-    if as_json:
-        out_json(rows)
-        return
-    out(views.table(rows, ("name", "done", "missing", "diverged", "failed", "figure")))
-    for row in rows if not why else ():
-        for note in row["repeated"]:
-            say(f"{row['name']}: {note}.")
-    for row in rows if why else ():
-        out(
-            "\n".join(
-                [f"\n{row['name']}", *(f"  {reason}" for reason in row["why"] or ["nothing to report"])]
-            )
-        )
+app.command()(report_commands.status)
 
 
 @app.command()
@@ -272,6 +253,7 @@ def bench(
 
 
 app.command()(run_commands.dashboard)
+app.command()(report_commands.report)
 app.command()(record_commands.export)
 app.command()(record_commands.show)
 app.command()(record_commands.compare)

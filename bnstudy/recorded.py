@@ -8,7 +8,7 @@ from bnstudy import parties
 from bnstudy.claims import Claim
 from bnstudy.judging import Judged
 from bnstudy.language import tell
-from bnstudy.phrases import amount, interval, spoken
+from bnstudy.phrases import amount, interval, is_share, spoken
 from bnstudy.recipe import BN_LENET, level_name
 from bnstudy.systems import RECORDED, SYSTEMS, published_runs
 
@@ -21,6 +21,8 @@ PRINTED = {
     "test_accuracy": "test_accuracy",
 }
 """What the sources printed, by our outcome: the name in `systems.Recorded`."""
+
+_ALL_IMAGES = BN_LENET.replace(train_images=60_000, validation_images=0)
 
 ROUNDING = 0.0005
 """Half of the last digit printed."""
@@ -58,8 +60,8 @@ class Number:
 
     @property
     def text(self) -> str:
-        """The number: 87.2%."""
-        return amount(self.value, self.outcome)
+        """The number as it was printed: 87.2%, 0.3096."""
+        return _as_printed(self.value, self.outcome)
 
     @property
     def interval(self) -> str:
@@ -80,11 +82,16 @@ class System:
 
     name: str
     recipe: str
-    """The fields in which it differs from the textbook's BN-LeNet on a held-out split: lr=0.1, net=nin."""
+    """The fields in which it differs from the textbook's BN-LeNet on all training images: lr=0.1, net=nin."""
     printed: tuple[tuple[str, str], ...]
     """What its source printed: outcome and number, as a text names them; empty where it printed nothing."""
     numbers: tuple[Number, ...]
     """The same held against our trials; empty where no ablation trained it."""
+
+
+def _as_printed(value: float, outcome: str) -> str:
+    """Return a published number with all of its digits; accuracies were printed to three."""
+    return amount(value, outcome) if is_share(outcome) else level_name(value)
 
 
 def numbers(judged: Judged) -> tuple[Number, ...]:
@@ -108,9 +115,9 @@ def systems(judged: Iterable[Judged]) -> tuple[System, ...]:
     return tuple(
         System(
             name,
-            ", ".join(f"{f}={level_name(v)}" for f, (v, _) in recipe.differences(BN_LENET).items()),
+            ", ".join(f"{f}={level_name(v)}" for f, (v, _) in recipe.differences(_ALL_IMAGES).items()),
             tuple(
-                (spoken(outcome), amount(value, outcome))
+                (spoken(outcome), _as_printed(value, outcome))
                 for outcome, field in PRINTED.items()
                 if (value := getattr(RECORDED[name], field)) is not None
             ),

@@ -113,6 +113,11 @@ class Section:
         return "empty" if not self.finished else "preview" if self.preview else "complete"
 
     @property
+    def measured(self) -> str:
+        """What the answer says before the primary verdict: what was measured of the sides; or nothing."""
+        return self.answer.removesuffix(self.primary.sentence).strip() if self.primary else self.answer
+
+    @property
     def primary(self) -> Finding | None:
         """The first claim's finding."""
         return self.findings[0] if self.findings else None

@@ -26,7 +26,7 @@ ablation = Ablation(
 
 
 def test_the_expectation_is_the_docstring_below_its_first_line() -> None:
-    assert declaration.expected(FILE) == "Expected: little\n(Nobody 2020).\n\nAnd nothing else."
+    assert declaration.expected(FILE) == "Expected: little (Nobody 2020).\n\nAnd nothing else."
 
 
 def test_a_margin_has_the_reason_above_it_or_the_last_one_that_holds_below() -> None:

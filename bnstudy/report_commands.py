@@ -1,0 +1,104 @@
+"""The commands about what is made of the records: the report, and whether it and the figures are of them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnstudy import language
+from bnstudy.errors import BnstudyError
+from bnstudy.options import (
+    QUICK,
+    RESULTS,
+    Extra,
+    Json,
+    Lang,
+    Profile,
+    Results,
+    Seeds,
+    choose,
+    out,
+    out_json,
+    place_of,
+    say,
+)
+
+OUTPUT, PAGE, ARTICLE = Path("paper"), "report.html", "report.pdf"
+"""Where the report is, unless the user says otherwise."""
+
+
+def report(
+    profile: Annotated[str, typer.Option(help="Which ledgers: smoke, quick, paper.")] = "paper",
+    results: Results = RESULTS,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = OUTPUT,
+    lang: Lang = language.ENGLISH,
+    ablations: Extra = None,
+    as_json: Json = False,
+) -> None:
+    """The report from the ledgers, without training: one HTML page that needs nothing else, and a PDF."""
+    from bnstudy import article, freshness, page
+    from bnstudy import report as content
+
+    chosen, place = choose(None, True, profile, None, ablations), place_of(results, profile)
+    inputs = freshness.inputs(chosen, place)
+    with language.speaking(lang):
+        gathered = content.gather(chosen, place)
+        html = page.render(gathered, inputs).encode()
+    written = []
+    if lang == language.ENGLISH:
+        written.append(publish(output / ARTICLE, article.pdf(gathered)))
+    name = PAGE if lang == language.ENGLISH else f"report.{lang}.html"
+    written.append(publish(output / name, html))  # last, so that its hashes speak for both
+    out_json([str(path) for path in written]) if as_json else out("\n".join(map(str, written)))
+
+
+def publish(path: Path, content: bytes) -> Path:
+    """Write a file that others see either whole or not at all; return its path."""
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    except OSError as error:
+        raise BnstudyError(
+            f"Cannot write {path}: {error.strerror or error}. Free the disk or mend the permission, or "
+            "choose another folder with -o."
+        ) from error
+    return path
+
+
+def status(
+    profile: Profile = QUICK,
+    results: Results = RESULTS,
+    seeds: Seeds = None,
+    why: Annotated[
+        bool, typer.Option("--why", help="Say why records are left out and figures stale.")
+    ] = False,
+    ablations: Extra = None,
+    as_json: Json = False,
+) -> None:
+    """Done, missing, diverged and failed trials of each ablation; whether figures and report are of them."""
+    from bnstudy import freshness, views
+
+    place = place_of(results, profile)
+    chosen = choose(None, True, profile, seeds, ablations)
+    now = freshness.inputs(chosen, place)
+    rows = [
+        views.state(ablation, place) | {"report": freshness.state(OUTPUT / PAGE, now, ablation.name)}
+        for ablation in chosen
+    ]
+    if as_json:
+        out_json(rows)
+        return
+    out(views.table(rows, ("name", "done", "missing", "diverged", "failed", "figure", "report")))
+    stale = freshness.why_stale(OUTPUT / PAGE, now)
+    out(f"\nreport {OUTPUT / PAGE}: {stale or 'of these records'}")
+    for row in rows if not why else ():
+        for note in row["repeated"]:
+            say(f"{row['name']}: {note}.")
+    for row in rows if why else ():
+        out(
+            "\n".join(
+                [f"\n{row['name']}", *(f"  {reason}" for reason in row["why"] or ["nothing to report"])]
+            )
+        )
