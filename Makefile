@@ -42,7 +42,7 @@ report: $(STAMP)
 	$(BIN)/bnstudy report $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest -n auto -m "not alone"
+	$(BIN)/pytest -n auto --dist loadgroup -m "not alone"
 	$(BIN)/pytest -m alone
 
 lint: $(STAMP)

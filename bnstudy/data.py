@@ -221,12 +221,23 @@ def fetch(data_dir: Path | None = None, notify: Notify = lambda _: None) -> Path
     Raises BnstudyError with every source that failed and its reason.
     """
     content = None if data_dir is None else _from_folder(data_dir)
+    return _kept(lambda: _from_elsewhere(notify) if content is None else content, notify)
+
+
+def receive(content: Content) -> Path:
+    """Return the checked file in this machine's cache, of what another machine sent where there is none."""
+    sender = Path("the coordinator")
+    return _kept(lambda: _checked(content, "fashion-mnist", sender, "run the command again"), lambda _: None)
+
+
+def _kept(find: Callable[[], Content], notify: Notify) -> Path:
+    """Return the cache's file, made of what is found where it is missing or damaged."""
     target = cache_file()
     if _is_sound(target, notify):
         return target
     with _locked(target, notify):
         if not _is_sound(target, notify=lambda _: None):
-            _publish(_from_elsewhere(notify) if content is None else content, target)
+            _publish(find(), target)
             notify(f"Fashion-MNIST is checked and kept in {target}.")
     return target
 

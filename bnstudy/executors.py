@@ -67,7 +67,9 @@ def attempt(run: Run, job: Job, report: Callable[[int], None]) -> Done | Failed:
 class Executor(Protocol):
     """Takes packs and gives events."""
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """How many packs can train at once."""
 
     def free(self) -> bool:
         """Return whether another pack can start now."""

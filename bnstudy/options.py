@@ -35,6 +35,13 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Workers = Annotated[
     int | None, typer.Option(help="Processes; default one a core or GPU.", min=1, show_default=False)
 ]
+ExecutorName = Annotated[
+    str, typer.Option(help="local: processes of this machine; ray: the nodes of a Ray cluster.")
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(help="host:port; default $RAY_ADDRESS, else this machine's Ray.", show_default=False),
+]
 Seeds = Annotated[
     int | None, typer.Option(help="Seeds; default the profile's number.", min=1, show_default=False)
 ]

@@ -16,10 +16,12 @@ from bnstudy.options import (
     DataDir,
     Device,
     Every,
+    ExecutorName,
     Extra,
     Json,
     Names,
     Profile,
+    RayAddress,
     Results,
     Seeds,
     Storage,
@@ -42,6 +44,8 @@ def run(
     data_dir: DataDir = None,
     device: Device = "auto",
     workers: Workers = None,
+    executor: ExecutorName = "local",
+    ray_address: RayAddress = None,
     seeds: Seeds = None,
     storage: Storage = None,
     ablations: Extra = None,
@@ -49,7 +53,7 @@ def run(
 ) -> None:
     """Run what is missing, judge, draw. Ctrl-C stops cleanly; the same command goes on."""
     chosen = choose(names, every, profile, seeds, ablations)
-    machinery = study.Machinery(device, workers, data_dir)
+    machinery = study.Machinery(device, workers, data_dir, executor, ray_address)
     _run(chosen, place_of(results, profile, storage), machinery, as_json)
 
 
@@ -62,6 +66,8 @@ def retry(
     data_dir: DataDir = None,
     device: Device = "auto",
     workers: Workers = None,
+    executor: ExecutorName = "local",
+    ray_address: RayAddress = None,
     seeds: Seeds = None,
     storage: Storage = None,
     ablations: Extra = None,
@@ -70,7 +76,7 @@ def retry(
     """Run only failed trials again, however often they failed; then judge and draw."""
     again = retries.statuses(status)
     chosen = choose(names, every, profile, seeds, ablations)
-    machinery = study.Machinery(device, workers, data_dir)
+    machinery = study.Machinery(device, workers, data_dir, executor, ray_address)
     _run(chosen, place_of(results, profile, storage), machinery, as_json, again)
 
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from bnstudy import packs
 from bnstudy.design import Ablation, Trial
-from bnstudy.errors import BnstudyError
+from bnstudy.errors import BnstudyError, unknown
 from bnstudy.packs import Pack
 from bnstudy.places import PROFILE as PROFILE
 from bnstudy.places import RESULTS as RESULTS
 from bnstudy.places import Place as Place
 from bnstudy.places import Say as Say
+from bnstudy.words import counted
 
 if TYPE_CHECKING:
     from bnstudy.executors import Executor
@@ -27,14 +28,32 @@ if TYPE_CHECKING:
     from bnstudy.ledger import Ledger, Record
     from bnstudy.schedule import Tally
 
+EXECUTORS = ("local", "ray")
+
 
 @dataclass(frozen=True)
 class Machinery:
-    """Where packs run: `device` as the user wrote it, how many workers (`None`: as many as fit)."""
+    """Where packs run: `device` as the user wrote it, how many workers (`None`: as many as fit), on this
+    machine (`local`) or on a Ray cluster (`ray`)."""
 
     device: str = "auto"
     workers: int | None = None
     data_dir: Path | None = None
+    executor: str = "local"
+    ray_address: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `BnstudyError` for what no machine can do."""
+        if self.workers is not None and self.workers < 1:
+            raise BnstudyError(
+                f"--workers {self.workers}: at least one worker is needed; leave it out for all."
+            )
+        if self.executor not in EXECUTORS:
+            raise unknown("executor", self.executor, EXECUTORS)
+        if self.ray_address and self.executor != "ray":
+            raise BnstudyError(
+                f"--ray-address {self.ray_address} is for --executor ray alone; say that, too."
+            )
 
 
 @contextmanager
@@ -142,17 +161,14 @@ def training(
     shown: Callable[[str], Any],
 ) -> Iterator[Trainer]:
     """Yield what trains ablations that miss packs, `most` packs at a time at the most."""
-    from bnstudy import data, executors, provenance, work
+    from bnstudy import data
     from bnstudy.storage import identity, open_storage
 
-    devices = worker_devices(machinery, most)
-    images = data.fetch(machinery.data_dir, place.say) if any(map(_needs_images, ablations)) else None
-    storage = open_storage(place.folder, place.say, place.storage)
-    where = identity(place.folder) if place.storage else ""
-    facts = {**provenance.code(), **provenance.host()}
-    place.say(f"{len(devices)} worker{'s' if len(devices) > 1 else ''} on {', '.join(sorted(set(devices)))}")
-    pool = executors.Pool(work.run_pack, devices)
+    pool, facts = start(machinery, most, place.say)
     try:
+        images = data.fetch(machinery.data_dir, place.say) if any(map(_needs_images, ablations)) else None
+        storage = open_storage(place.folder, place.say, place.storage)
+        where = identity(place.folder) if place.storage else ""
         yield Trainer(pool, storage, images, facts, shown, where)
     finally:
         pool.close()
@@ -162,14 +178,29 @@ def _needs_images(ablation: Ablation) -> bool:
     return any(arm.recipe.data != "sample" for arm in ablation.arms)
 
 
+def start(machinery: Machinery, most: int, say: Say) -> tuple[Executor, dict[str, Any]]:
+    """Start workers, no more than packs; return them, and the part of provenance that all records share: a
+    worker on another machine tells itself what that is."""
+    from bnstudy import executors, provenance, work
+
+    if machinery.executor == "ray":
+        from bnstudy import cluster, data
+
+        limit = min(machinery.workers or most, most)
+        there = cluster.Cluster(
+            work.run_pack, data.receive, address=machinery.ray_address, device=machinery.device, limit=limit
+        )
+        say(f"{counted(there.workers, 'worker')} on {there.device.partition(':')[0]} of the Ray cluster")
+        return there, provenance.code()
+    devices = worker_devices(machinery, most)
+    say(f"{counted(len(devices), 'worker')} on {', '.join(sorted(set(devices)))}")
+    return executors.Pool(work.run_pack, devices), {**provenance.code(), **provenance.host()}
+
+
 def worker_devices(machinery: Machinery, most: int) -> list[str]:
     """Return each worker's device: one for each GPU, or one for each core, but no more than packs."""
     from bnstudy import machine
 
-    if machinery.workers is not None and machinery.workers < 1:
-        raise BnstudyError(
-            f"--workers {machinery.workers}: at least one worker is needed; leave it out for all."
-        )
     devices = machine.devices(machinery.device)
     workers = machinery.workers or (cores() if devices == ["cpu"] else len(devices))
     return [devices[i % len(devices)] for i in range(min(workers, most))]

@@ -13,10 +13,12 @@ from bnstudy.options import (
     RESULTS,
     DataDir,
     Device,
+    ExecutorName,
     Extra,
     Json,
     Name,
     Profile,
+    RayAddress,
     Results,
     Storage,
     Workers,
@@ -40,6 +42,8 @@ def tune(
     data_dir: DataDir = None,
     device: Device = "auto",
     workers: Workers = None,
+    executor: ExecutorName = "local",
+    ray_address: RayAddress = None,
     storage: Storage = None,
     ablations: Extra = None,
     as_json: Json = False,
@@ -50,7 +54,7 @@ def tune(
 
     [ablation] = choose([name], False, profile, None, ablations)
     place = place_of(results, profile, storage)
-    machinery = study.Machinery(device, workers, data_dir)
+    machinery = study.Machinery(device, workers, data_dir, executor, ray_address)
     try:
         tally = tuner.run(ablation, place, machinery, displayed, budget)
     except KeyboardInterrupt:

@@ -1,11 +1,12 @@
 """A design and packs without any training, for what brings packs to workers: importable, as workers need."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bnstudy.design import Ablation, Factor, Level, Trial, across
 from bnstudy.errors import DeviceLost
@@ -63,8 +64,25 @@ def act(job: Job, report: Callable[[int], None]) -> Result:
         case ["lose", *words]:
             raise DeviceLost(" ".join(words))
         case ["answer", "nonsense"]:
-            return Result((), {"function": lambda: None})  # cannot be sent
+            return Result((), {"lock": threading.Lock()})  # cannot be sent
     return train(job, report)
+
+
+def look_around(job: Job, report: Callable[[int], None]) -> Result:
+    """Return with the provenance what the process sees: its GPU, its threads, and the images."""
+    assert job.images is not None
+    time.sleep(0.5)  # so that another worker gets the next pack
+    result = train(job, report)
+    names = {"gpu": "CUDA_VISIBLE_DEVICES", "threads": "OMP_NUM_THREADS"}
+    seen = {"images": job.images.read_text(), "path": str(job.images)}
+    return Result(result.outcomes, result.provenance | seen | {k: os.environ[v] for k, v in names.items()})
+
+
+def keep(content: Any) -> Path:
+    """Stand for a node's cache of images."""
+    path = Path(os.environ["BNSTUDY_CACHE"]) / f"{os.getpid()}.images"
+    path.write_bytes(content.tobytes())
+    return path
 
 
 def absent(job: Job, report: Callable[[int], None]) -> Result:

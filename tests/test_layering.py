@@ -35,7 +35,7 @@ MACHINE = modules(
 )
 BOOKS = modules(
     """
-    appending clocks executors interrupts journal language ledger mistakes places provenance record
+    appending clocks cluster executors interrupts journal language ledger mistakes places provenance record
     registry retries schedule search storage tuning watched
     """
 )

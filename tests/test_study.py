@@ -1,6 +1,7 @@
 """What a run prepares before it trains, and what it leaves alone when there is nothing to train."""
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -124,6 +125,18 @@ def test_a_run_needs_a_worker(pools: Pools, tmp_path: Path, workers: int) -> Non
     with pytest.raises(BnstudyError, match=rf"--workers {workers}: at least one worker is needed"):
         run(tmp_path, REAL, workers=workers)
     assert pools.devices == pools.fetched == []
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"executor": "rya"}, "No executor named 'rya'. Did you mean 'ray'"),
+        ({"ray_address": "a:6379"}, "--ray-address a:6379 is for --executor ray"),
+    ],
+)
+def test_where_packs_run_is_asked_in_words_that_exist(options: dict[str, str], told: str) -> None:
+    with pytest.raises(BnstudyError, match=re.escape(told)):
+        Machinery(**options)  # type: ignore[arg-type]
 
 
 def test_a_device_that_is_not_there_is_told_before_anything_is_fetched(
