@@ -54,5 +54,7 @@ def parse(text: str) -> Address:
             f"The storage's address has a host or port that cannot be read. {_INSTEAD}"
         ) from None
     name, colon, _ = user.partition(":")
-    shown = f"postgresql://{name}{':***' if colon else ''}{at}{parts.hostname or ''}{port}{parts.path}"
+    host = parts.hostname or ""
+    where = f"[{host}]" if ":" in host else host
+    shown = f"postgresql://{name}{':***' if colon else ''}{at}{where}{port}{parts.path}"
     return Address(f"postgresql://{rest}", shown)

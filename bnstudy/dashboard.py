@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from bnstudy import registry, study
+from bnstudy import registry, study, tuning
+from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
 from bnstudy.options import say
 
@@ -21,11 +22,10 @@ LOOPBACK = "127.0.0.1"
 
 def fill(place: study.Place, ablations: Path | None = None) -> None:
     """Bring into the storage what only the ledgers know, unless a run is about to do so itself."""
-    from bnstudy.schedule import Queue
     from bnstudy.storage import Taken, identity, open_storage
 
-    found = registry.find(ablations).ablations
-    recorded = [name for name in found if place.ledger(name).path.exists()]
+    found = registry.find(ablations).ablations.values()
+    recorded = [a.at(place.profile) for a in found if _parts(place, a.name)]
     if not recorded and not place.storage:
         raise BnstudyError(
             f"Nothing is recorded in {place.folder}; `bnstudy run lr-sweep{place.options}` records something."
@@ -36,10 +36,28 @@ def fill(place: study.Place, ablations: Path | None = None) -> None:
         with study.holding(place):
             storage = open_storage(place.folder, say, place.storage)
             where = identity(place.folder) if place.storage else ""
-            for ablation in (found[name].at(place.profile) for name in recorded):
-                Queue(storage, ablation, where).recover(ablation, place.ledger(ablation.name).recorded())
+            for ablation in recorded:
+                _fill(ablation, place, storage, where)
     except Taken:
         say(f"A run goes on in {place.folder}: the dashboard shows it as it comes.")
+
+
+def _parts(place: study.Place, name: str) -> list[str]:
+    """Return which ledgers of an ablation exist: its own (""), that of its search."""
+    return [part for part in ("", tuning.PART) if place.ledger(name, part).path.exists()]
+
+
+def _fill(ablation: Ablation, place: study.Place, storage: Any, where: str) -> None:
+    """Bring an ablation's records into the storage, and its search."""
+    from bnstudy import search
+    from bnstudy.schedule import Queue
+
+    parts = _parts(place, ablation.name)
+    final = place.at_tuned(ablation)
+    if "" in parts and not any(arm.untuned for arm in final.arms):
+        Queue(storage, final, where).recover(final, place.ledger(ablation.name).recorded())
+    if tuning.PART in parts:
+        search.publish(ablation, place.ledger(ablation.name, tuning.PART), storage, where)
 
 
 def serve(place: study.Place, host: str, port: int) -> WSGIServer:

@@ -19,7 +19,7 @@ SECRET = "hunter2"
         ("postgresql://db/study", "postgresql://db/study"),
         ("postgres://ann@db:5433/study", "postgresql://ann@db:5433/study"),
         ("postgresql+psycopg://ann:hunter2@db/study", "postgresql://ann:***@db/study"),
-        ("postgresql://ann:hunter2@[::1]:5432/study", "postgresql://ann:***@::1:5432/study"),
+        ("postgresql://ann:hunter2@[::1]:5432/study", "postgresql://ann:***@[::1]:5432/study"),
         ("postgresql://db/study?user=ann&password=hunter2", "postgresql://db/study"),
         ("postgresql://ann:hunter2%40%2F@db", "postgresql://ann:***@db"),
         ("postgresql:///study?host=/run/postgresql", "postgresql:///study"),

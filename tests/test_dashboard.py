@@ -20,16 +20,17 @@ import psutil
 import pytest
 from handmade import diverged, outcome, write
 
-from bnstudy import registry, study
+from bnstudy import registry, study, tuning
 from bnstudy.address import parse
 from bnstudy.dashboard import fill, serve
 from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
+from bnstudy.ledger import Record
 from bnstudy.schedule import Queue
 from bnstudy.storage import identity, lease, open_storage
 
 TINY = """
-from bnstudy.design import Ablation, Factor, Level, Profile, across
+from bnstudy.design import Ablation, Factor, Level, Profile, across, tuned
 
 ablation = Ablation(
     question="Does it <b>train</b>?",
@@ -165,6 +166,34 @@ def test_a_run_in_progress_is_shown_as_it_goes_and_not_disturbed(
         queue.tell(claimed[0], outcome(0.75))
         assert shown() == [("Complete", [0.75])]
     assert said == [f"A run goes on in {place.folder}: the dashboard shows it as it comes."]
+
+
+def test_a_search_is_shown_and_the_arms_at_what_it_found(place: study.Place, own: Path) -> None:
+    text = TINY.replace("across", "tuned").replace('"lr", 0.3, 3', '"lr", 0.1, 10')
+    (own / "own_rates.py").write_text(text.replace("seeds=range(2)", "claims=(), seeds=range(2)"))
+    ablation = registry.find(own).get("own-rates").at("smoke")
+    points = [(("norm", norm), ("lr", rate)) for norm in ("bn", "affine") for rate in ("0.3", "3")]
+    search = place.ledger(ablation.name, tuning.PART)
+    search.append(
+        [
+            Record.of(
+                ablation.name, trial, outcome(trial.arm.recipe.lr / 4), {"search": {"round": 0, "budget": 2}}
+            )
+            for trial in tuning.design(ablation, points).trials
+        ]
+    )
+    write(place.folder, place.at_tuned(ablation), lambda arm, seed: outcome(0.5))
+    fill(place, own)
+    fill(place, own)  # what is there already stays one
+    with served(place) as url:
+        shown = asked(f"{url}/api/studies")["study_summaries"]
+        names = {each["study_name"].removesuffix(f" {identity(place.folder)}"): each for each in shown}
+        searched = asked(f"{url}/api/studies/{names['own-rates tune norm=bn']['study_id']}")["trials"]
+        [final] = [each for name, each in names.items() if name.startswith("own-rates-")]
+        trials = asked(f"{url}/api/studies/{final['study_id']}")["trials"]
+    assert sorted(trial["values"][0] for trial in searched) == [0.075, 0.75]
+    assert [readable(trial)["norm"] for trial in trials] == ["bn", "affine"]
+    assert len(names) == len(shown) == 4
 
 
 CHANGES = [

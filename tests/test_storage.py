@@ -212,6 +212,24 @@ def test_a_lost_lease_stops_all_appends_and_loses_nothing(
     assert ended.count(TrialState.COMPLETE) == 12 and set(ended) <= {TrialState.COMPLETE, TrialState.FAIL}
 
 
+def test_a_run_outlives_connections_that_a_firewall_drops(
+    tmp_path: Path, team: Address, server: postgres.Server
+) -> None:
+    """Optuna's are idle for as long as packs train; the lease's alone decides who may write."""
+
+    def dropping(job: Job, report: Callable[[int], None]) -> Result:
+        server.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'bnstudy' "
+            "and pid not in (select pid from pg_locks where locktype = 'advisory')"
+        )
+        return fakes.train(job, report)
+
+    with lease(tmp_path, team) as held:
+        execute(tmp_path, team, held, dropping)
+    assert recorded(tmp_path) == undisturbed()
+    assert states(tmp_path, team) == [TrialState.COMPLETE] * 12
+
+
 def test_a_lock_that_a_pool_of_connections_dropped_is_noticed(tmp_path: Path, team: Address) -> None:
     """Behind a pooler the same connection may become another session, which holds nothing."""
     with storage._database_lease(tmp_path, team) as held:
