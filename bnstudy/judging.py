@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bnstudy import parties, repeats, sentences, verdicts
+from bnstudy import parties, refinement, repeats, sentences, verdicts
 from bnstudy.design import Ablation
+from bnstudy.drawing import Drawing
 from bnstudy.ledger import chosen
+from bnstudy.phrases import listed
 from bnstudy.places import Place
+from bnstudy.refinement import Held
 from bnstudy.verdicts import Verdict
 
 
@@ -22,6 +25,15 @@ class Judged:
     preview: str
     repeated: tuple[str, ...] = ()
     """What is to be said of trials that are recorded several times."""
+    refined: Held | None = None
+    """With the further rates that are recorded, which no verdict is about."""
+
+    @property
+    def drawing(self) -> Drawing:
+        """What its figure is drawn from: with further rates where it is of rates."""
+        if self.refined is None or self.ablation.figure != "learning rates":
+            return Drawing(self.ablation, self.finished, self.preview)
+        return Drawing(self.refined.ablation, self.refined.frame, self.preview)
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -39,4 +51,11 @@ def judge(ablation: Ablation, place: Place) -> Judged:
     preview = place.preview(ablation, finished)
     judged = verdicts.judge(ablation, frame, bool(preview))
     answer = sentences.answer(ablation, frame, judged[0]) if judged and finished else ""
-    return Judged(ablation, frame, judged, answer, preview, tuple(repeats.told(records)))
+    refined = (
+        refinement.held(ablation, place)
+        if place.ledger(ablation.name, refinement.PART).path.exists()
+        else None
+    )
+    if refined and answer:
+        answer = listed(filter(None, [answer, refinement.told(refined)]), " ")
+    return Judged(ablation, frame, judged, answer, preview, tuple(repeats.told(records)), refined)

@@ -50,6 +50,17 @@ Extra = Annotated[
 ]
 Lang = Annotated[str, typer.Option(help="The language it speaks: en, or zh (Chinese).")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Refine = Annotated[
+    bool, typer.Option("--refine", help="Add learning rates where it is uncertain whether they work.")
+]
+Width = Annotated[
+    float | None,
+    typer.Option(help="Of --refine: how wide intervals may be, a ratio; default 1.5.", show_default=False),
+]
+Rounds = Annotated[
+    int | None,
+    typer.Option(help="Of --refine: rounds of bisection at the most; default 6.", min=1, show_default=False),
+]
 Every = Annotated[bool, typer.Option("--all", help="Every ablation.")]
 
 

@@ -149,12 +149,20 @@ def rates(factor: Factor) -> list[float]:
     return sorted(float(level.name) for level in factor.levels)
 
 
-def workable(factor: Factor, rows: pd.DataFrame, measure: Measure) -> dict[int, Workable]:
-    """Return each seed's largest workable rate among the levels of `factor`, as a cell of their grid.
+def rates_of(ablation: Ablation, factor: Factor, levels: Levels) -> list[float]:
+    """Return the rates of the arms with these levels, ascending: further ones belong to single arms."""
+    names = {dict(arm.levels)[factor.name] for arm in ablation.having(dict(levels))}
+    return sorted(map(float, names))
 
-    Only seeds that have every level count.
+
+def workable(
+    factor: Factor, rows: pd.DataFrame, measure: Measure, grid: Sequence[float] = ()
+) -> dict[int, Workable]:
+    """Return each seed's largest workable rate as a cell of a grid: the levels of `factor`, or those given.
+
+    Only seeds that have every rate of the grid count.
     """
-    grid, cells = rates(factor), {}
+    grid, cells = grid or rates(factor), {}
     scored = column(rows, measure.outcome)
     for seed, mine in rows.groupby("seed"):
         scores = scored[mine.index].groupby(mine[factor.name].astype(float)).mean()

@@ -32,7 +32,7 @@ def learning_rates(drawing: Drawing) -> Figure:
     (accuracy, share), (largest, epochs) = figure.subplots(2, 2)
     _accuracy_by_rate(drawing, rate, series, accuracy)
     _share_that_trains(rate, series, share)
-    _largest_workable(rate, series, largest)
+    _largest_workable(drawing, rate, series, largest)
     _validation_over_epochs(rate, series, epochs)
     style.headline(figure, drawing.question, drawing.key(series))
     return figure
@@ -95,12 +95,13 @@ def _share_that_trains(rate: Factor, series: Sequence[Series], axes: Axes) -> No
     _rate_axis(axes, rate)
 
 
-def _largest_workable(rate: Factor, series: Sequence[Series], axes: Axes) -> None:
-    grid = parties.rates(rate)
+def _largest_workable(drawing: Drawing, rate: Factor, series: Sequence[Series], axes: Axes) -> None:
     for place, each in enumerate(series):
+        grid = parties.rates_of(drawing.ablation, rate, each.levels)
         axes.text(grid[0] / 1.6, place - 0.33, each.label, color=each.look.color, va="center")
         for step, threshold in enumerate(THRESHOLDS):
-            cells = parties.workable(rate, each.rows, largest_workable("lr", threshold=threshold))
+            measure = largest_workable("lr", threshold=threshold)
+            cells = parties.workable(rate, each.rows, measure, grid)
             y, main = place + (step - 1) * 0.16, threshold == 0.5
             if len(cells) > 1:
                 estimate = workable_location(list(cells.values()), grid)

@@ -144,12 +144,21 @@ class _Search(TypedDict):
     budget: Annotated[int, Field(ge=1, lt=LARGEST)]
 
 
+@with_config(ConfigDict(strict=True, extra="allow", allow_inf_nan=False))
+class _Refine(TypedDict):
+    """The round of further rates that a trial belongs to."""
+
+    round: Annotated[int, Field(ge=0, lt=LARGEST)]
+    rates: dict[str, list[Annotated[float, Field(gt=0)]]]
+
+
 @with_config(ConfigDict(strict=True, extra="allow"))
 class _Provenance(TypedDict, total=False):
     """What commands calculate with; all else that made a record is only shown."""
 
     pack: Annotated[_Pack, AfterValidator(_fitting)]
     search: _Search
+    refine: _Refine
     wall_seconds: Annotated[float, Field(ge=0)]
     attempts: Annotated[int, Field(ge=0)]
     failures: list[str]

@@ -211,7 +211,7 @@ def _section(judged: Judged, records: Mapping[str, Record], place: Place, said: 
         diverged=int((frame.status == "diverged").sum()),
         command=f"bnstudy run {ablation.name}{place.options}",
         findings=_findings(judged),
-        figure=picture(drawing) if drawing else None,
+        figure=picture(judged.drawing) if drawing else None,
         table=arm_table.of(drawing) if drawing else None,
         held=held.of(ablation),
         expected=tell(declaration.expected(ablation.file)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnstudy import packs
@@ -10,6 +11,7 @@ from bnstudy.design import Ablation, Trial
 from bnstudy.errors import BnstudyError
 from bnstudy.outcome import UNFINISHED
 from bnstudy.packs import Pack
+from bnstudy.words import counted
 
 if TYPE_CHECKING:
     from bnstudy.record import Record
@@ -70,3 +72,13 @@ def statuses(text: str) -> tuple[str, ...]:
             "what ran to its end keeps its outcome."
         )
     return names
+
+
+def refuse(left: Mapping[str, str], path: Path) -> None:
+    """Raise `BnstudyError` where trials failed too often to be taken up, without which nothing goes on."""
+    if left:
+        raise BnstudyError(
+            f"{counted(len(left), 'trial')} failed too often to be run again ({next(iter(left.values()))}), "
+            "and what comes next follows from what they measure. Mend the cause, then move the lines of "
+            f"{', '.join(left)} out of {path}."
+        )

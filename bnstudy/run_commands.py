@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bnstudy import refine as refiner
 from bnstudy import retries, study
 from bnstudy.design import Ablation
 from bnstudy.options import (
@@ -22,9 +23,12 @@ from bnstudy.options import (
     Names,
     Profile,
     RayAddress,
+    Refine,
     Results,
+    Rounds,
     Seeds,
     Storage,
+    Width,
     Workers,
     choose,
     displayed,
@@ -33,6 +37,7 @@ from bnstudy.options import (
     place_of,
     say,
 )
+from bnstudy.refine import Asked
 from bnstudy.words import counted
 
 
@@ -48,13 +53,17 @@ def run(
     ray_address: RayAddress = None,
     seeds: Seeds = None,
     storage: Storage = None,
+    refine: Refine = False,
+    width: Width = None,
+    rounds: Rounds = None,
     ablations: Extra = None,
     as_json: Json = False,
 ) -> None:
     """Run what is missing, judge, draw. Ctrl-C stops cleanly; the same command goes on."""
     chosen = choose(names, every, profile, seeds, ablations)
     machinery = study.Machinery(device, workers, data_dir, executor, ray_address)
-    _run(chosen, place_of(results, profile, storage), machinery, as_json)
+    asked = refiner.asked(refine, width, rounds, [] if every else chosen)
+    _run(chosen, place_of(results, profile, storage), machinery, as_json, asked=asked)
 
 
 def retry(
@@ -86,12 +95,16 @@ def _run(
     machinery: study.Machinery,
     as_json: bool,
     again: Sequence[str] = (),
+    asked: Asked | None = None,
 ) -> None:
     """Train, conclude, and say what failed; never returns."""
     try:
         tallies = study.run(chosen, place, machinery, displayed, again)
+        if asked:
+            able = [ablation for ablation in chosen if not tallies[ablation.name].failed]
+            tallies |= refiner.run(able, place, machinery, displayed, asked)
     except KeyboardInterrupt:
-        for ablation in chosen:
+        for ablation in map(place.at_tuned, chosen):
             left = sum(len(trials) for _, trials in study.missing(ablation, place.ledger(ablation.name)))
             done = len(ablation.trials) - left
             say(f"{ablation.name}: {done} of {len(ablation.trials)} trials are safe in {place.folder}.")

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import pandas as pd
@@ -96,7 +96,7 @@ def _side(ablation: Ablation, frame: pd.DataFrame, verdict: Verdict, party: Part
     if party.measure.summary == "largest workable":
         factor = ablation.factor(party.measure.over or "lr")
         cells = workable(factor, rows, party.measure)
-        return "" if len(cells) < 2 else _range(label, cells, rates(factor))
+        return "" if len(cells) < 2 else workable_range(label, list(cells.values()), rates(factor))
     values = list(outcomes(rows, party.measure).values())
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return ""
@@ -120,8 +120,9 @@ def _bare(value: float, outcome: str, places: int = 1) -> str:
     return f"{100 * value:.{places}f}" if is_share(outcome) else f"{value:.3g}"
 
 
-def _range(label: str, cells: Mapping[int, Workable], grid: Sequence[float]) -> str:
-    estimate = workable_location(list(cells.values()), grid)
+def workable_range(label: str, cells: Sequence[Workable], grid: Sequence[float]) -> str:
+    """Return an arm with the interval of its largest workable rate: `with BN between 10 and 30`."""
+    estimate = workable_location(cells, grid)
     low, high = level_name(estimate.low), level_name(estimate.high)
     if estimate.low == 0 and math.isinf(estimate.high):
         return tell("{label} not known from these rates", label=label)

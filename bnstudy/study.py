@@ -239,15 +239,18 @@ def draw(judged: Judged, place: Place) -> list[Path]:
     """Draw an ablation's figure with its sidecar, in the language spoken; return the paths written."""
     from bnstudy import figures, language, provenance, sidecar
 
-    name = judged.ablation.name
-    figure = figures.draw(figures.Drawing(judged.ablation, judged.finished, judged.preview))
-    records = place.ledger(name).recorded()
-    beside = sidecar.content(judged.ablation, records, place.profile, provenance.code()["commit"])
-    return figures.save(figure, place.folder / "figures", f"{name}{language.suffix()}", beside)
+    name, drawing = judged.ablation.name, judged.drawing
+    records = judged.refined.records if judged.refined else place.ledger(name).recorded()
+    beside = sidecar.content(drawing.ablation, records, place.profile, provenance.code()["commit"])
+    return figures.save(figures.draw(drawing), place.folder / "figures", f"{name}{language.suffix()}", beside)
 
 
 def stale_figure(ablation: Ablation, place: Place, records: Mapping[str, Record]) -> str:
     """Return why the ablation's figure is not of its present records, or nothing."""
     from bnstudy import sidecar
 
+    if place.ledger(ablation.name, "refine").path.exists():
+        judged = judge(ablation, place)
+        if judged.refined:
+            ablation, records = judged.drawing.ablation, judged.refined.records
     return sidecar.why_stale(place.folder / "figures" / f"{ablation.name}.json", ablation, records)

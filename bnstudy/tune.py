@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bnstudy import study, tuning
+from bnstudy import retries, study, tuning
 from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
 from bnstudy.tuning import OBJECTIVE, PART, ROUND, SEEDS, Found
@@ -56,9 +56,11 @@ def search(
     def train(made: Ablation, said: Mapping[str, Any]) -> Tally:
         title = f"{ablation.name}, tuning, round {said['round'] + 1} of {-(-points // ROUND)}"
         queue = optuna_search.scratch()
-        return trainer.train(
+        came = trainer.train(
             made, ledger, title=title, storage=queue, search={**said, "objective": OBJECTIVE}
         )
+        retries.refuse(came.left_alone, ledger.path)
+        return came
 
     tally = optuna_search.run(ablation, ledger, points, train)
     if not tally.failed:

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bnstudy import study
+from bnstudy import refine, study
 from bnstudy.design import Ablation, Factor
 from bnstudy.factors import TUNED
 from bnstudy.packs import Pack, images_of, missing, plan
@@ -224,6 +224,7 @@ def judgement(judged: study.Judged, place: study.Place) -> Row:
         "answer": judged.answer,
         "repeated": list(judged.repeated),
         "verdicts": [_finite(_verdict(v)) for v in judged.verdicts],
+        **({"refined": refine.rows(judged.refined)} if judged.refined else {}),
     }
 
 

@@ -67,7 +67,7 @@ def workable_location(cells: Sequence[Workable], grid: Sequence[float], level: f
     steps = np.log10(_grid(grid))
     lows, highs = _log_ends(cells, grid)
     # Both tails cannot fail by agreement at once, so agreement may use up the whole error rate.
-    low, high = _bounds(lows, highs, level, 1 - level, float(np.diff(steps).max()))
+    low, high = _bounds(lows, highs, level, 1 - level, _widest(lows, highs, steps))
     rates = (0.0, *map(float, grid), np.inf)
     below = int(np.searchsorted(steps, low + ROUNDING))
     above = int(np.searchsorted(steps, high - ROUNDING)) + 1
@@ -98,6 +98,12 @@ def workable_ratio(
     with np.errstate(over="ignore"):  # at extreme levels an end is out of the range of numbers: infinite
         ends = float(np.float_power(10, low - ROUNDING)), float(np.float_power(10, high + ROUNDING))
     return Estimate(value, *ends, level, len(treatment))
+
+
+def _widest(lows: Floats, highs: Floats, steps: Floats) -> float:
+    """Return the width of the widest closed cell that a seed fell into; of the grid where there is none."""
+    closed = np.isfinite(lows) & np.isfinite(highs)
+    return float((highs - lows)[closed].max() if closed.any() else np.diff(steps).max())
 
 
 def _location(cells: Sequence[Workable], steps: Floats) -> float:

@@ -43,14 +43,14 @@ JUDGEMENT = modules(
     """
     arm_table article article_sections certify checklist contrasts discussion drawing evidence figures
     fonts freshness held judging label_table marks orders origins page parties phrases placebo plot_bench
-    plot_effects plot_lines plot_published plot_rates plot_strips ratios recorded references repeats
-    report sentences several sidecar stats style svg verdicts weighing workable
+    plot_effects plot_lines plot_published plot_rates plot_strips ratios recorded references
+    refinement repeats report sentences several sidecar stats style svg verdicts weighing workable
     """
 )
 DOOR = modules(
     """
     __main__ bench bench_steps certificate cli dashboard doctor lookup options peers progress
-    record_commands report_commands run_commands sampling skeleton study textbook tune tune_command
+    record_commands refine report_commands run_commands sampling skeleton study textbook tune tune_command
     verify views
     """
 )
