@@ -21,6 +21,7 @@ LIMIT = 9
 so often fails for a reason, and each further run would spend the time of three packs on it."""
 
 Recorded = Mapping[str, "Record"]
+Wanted = list[tuple[Pack, list[Trial]]]
 
 
 def attempts(record: Record | None) -> int:
@@ -35,9 +36,7 @@ def reasons(record: Record | None) -> list[str]:
     return list(record.provenance.get("failures") or [record.outcome.reason or record.outcome.status])
 
 
-def todo(
-    ablation: Ablation, recorded: Recorded, again: Collection[str] = ()
-) -> list[tuple[Pack, list[Trial]]]:
+def todo(ablation: Ablation, recorded: Recorded, again: Collection[str] = ()) -> Wanted:
     """Return the packs to run, each with the trials that want a record.
 
     With statuses to run `again`: the failed trials of these alone, however often they failed.

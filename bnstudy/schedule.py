@@ -16,8 +16,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import BaseStorage
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 from bnstudy import retries
 from bnstudy.design import Ablation, Trial
@@ -34,26 +33,6 @@ ATTEMPTS = 3
 """How often one `run` starts a pack whose training raises an error or whose worker dies."""
 
 Params = dict[str, Any]
-
-
-class NothingInvented(optuna.samplers.BaseSampler):
-    """A sampler for a design that is written down: every parameter must have been enqueued."""
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return no search space."""
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> Params:
-        """Return no parameters."""
-        return {}
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Raise: an empty queue must not make up a trial."""
-        raise RuntimeError(f"trial {trial.number} was asked for {param_name!r}, which nobody enqueued")
 
 
 @contextmanager
@@ -88,27 +67,20 @@ class Queue:
             f.name: CategoricalDistribution([level.name for level in f.levels]) for f in ablation.factors
         }
         arms = [[arm.name, arm.recipe.fingerprint] for arm in ablation.arms]
+        name = "-".join([ablation.name, digest(canonical_json(arms), 8), *([where] if where else [])])
         self.study = optuna.create_study(
-            study_name="-".join(
-                [ablation.name, digest(canonical_json(arms), 8), *([where] if where else [])]
-            ),
-            storage=storage,
-            sampler=NothingInvented(),
-            pruner=optuna.pruners.NopPruner(),
-            direction="maximize",
-            load_if_exists=True,
+            study_name=name, storage=storage, direction="maximize", load_if_exists=True
         )
+        self.storage, self.id = storage, storage.get_study_id_from_name(name)
         if not self.study.user_attrs:  # for those who read the dashboard
             self.study.set_user_attr("question", ablation.question)
             self.study.set_user_attr("value", "precise test accuracy; 0 where it is not finite")
 
     @_working()
     def recover(self, ablation: Ablation, recorded: Mapping[str, Record]) -> None:
-        """Fail what a dead coordinator left running or waiting, and add what only the ledger knows."""
+        """Fail what a dead coordinator left running, and add what only the ledger knows."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self.study.tell(trial.number, state=TrialState.FAIL)
-        for _ in self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self.study.tell(self.study.ask(), state=TrialState.FAIL)
         done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         known = {trial.user_attrs.get("trial") for trial in done}
         self.study.add_trials(
@@ -123,30 +95,42 @@ class Queue:
         )
 
     @_working()
-    def claim(self, trials: Sequence[Trial]) -> list[optuna.Trial]:
-        """Enqueue trials and ask for them: they are running from now on."""
-        for trial in trials:
-            self.study.enqueue_trial(dict(trial.arm.levels), user_attrs=_attributes(trial))
-        return [self.study.ask(self._of(trial)) for trial in trials]
+    def claim(self, trials: Sequence[Trial]) -> list[int]:
+        """Return the numbers by which a storage knows trials that are running from now on.
+
+        One write a trial: `enqueue_trial` and `ask` take four, and look for the trial among all others.
+        """
+        return [
+            self.storage.create_new_trial(
+                self.id,
+                create_trial(
+                    state=TrialState.RUNNING,
+                    params=dict(trial.arm.levels),
+                    distributions=self._of(trial),
+                    user_attrs=_attributes(trial),
+                ),
+            )
+            for trial in trials
+        ]
 
     def _of(self, trial: Trial) -> dict[str, BaseDistribution]:
         """Return the distributions of the factors that a trial has a level of: nested ones may be missing."""
         return {name: self.distributions[name] for name, _ in trial.arm.levels}
 
     @_working()
-    def tell(self, claimed: optuna.Trial, outcome: Outcome) -> None:
+    def tell(self, claimed: int, outcome: Outcome) -> None:
         """End a claimed trial: with its accuracy, whether it diverged or not, or as failed."""
-        claimed.set_user_attr("status", outcome.status)
+        self.storage.set_trial_user_attr(claimed, "status", outcome.status)
         if outcome.finished:
-            self.study.tell(claimed, _value(outcome))
+            self.storage.set_trial_state_values(claimed, TrialState.COMPLETE, [_value(outcome)])
         else:
-            self.study.tell(claimed, state=TrialState.FAIL)
+            self.give_up([claimed])
 
     @_working()
-    def give_up(self, claimed: Sequence[optuna.Trial]) -> None:
+    def give_up(self, claimed: Sequence[int]) -> None:
         """End claimed trials that will not be told an outcome."""
         for trial in claimed:
-            self.study.tell(trial, state=TrialState.FAIL)
+            self.storage.set_trial_state_values(trial, TrialState.FAIL)
 
 
 def _attributes(trial: Trial) -> Params:
@@ -154,7 +138,7 @@ def _attributes(trial: Trial) -> Params:
 
 
 def _value(outcome: Outcome) -> float:
-    """Return the accuracy: finite for a diverged trial too, since Optuna fails a trial told NaN."""
+    """Return the accuracy: finite for a diverged trial too, which is a result and no failure."""
     value = outcome.precise_test_accuracy
     return value if value is not None and math.isfinite(value) else 0.0
 
@@ -176,9 +160,10 @@ class Tally:
     """Why trials failed that failed too often to be started again, by trial id."""
 
 
-def tally_of(ablation: Ablation, recorded: Mapping[str, Record], again: Collection[str] = ()) -> Tally:
-    """Return how far an ablation is before it runs."""
-    wanted = retries.todo(ablation, recorded, again)
+def tally_of(
+    ablation: Ablation, recorded: Mapping[str, Record], wanted: retries.Wanted, again: Collection[str]
+) -> Tally:
+    """Return how far an ablation is before the packs that are wanted run."""
     return Tally(
         total=len(ablation.trials),
         recorded=sum(t.id in recorded and recorded[t.id].outcome.finished for t in ablation.trials),
@@ -212,13 +197,14 @@ class Run:
         recorded = ledger.recorded()
         self.executor = Watched(executor, recorded.values())
         self.earlier = {trial: r for trial, r in recorded.items() if not r.outcome.finished}
-        self.wanted = dict(retries.todo(ablation, recorded, again))
+        wanted = retries.todo(ablation, recorded, again)
+        self.wanted = dict(wanted)
         self.todo = deque(self.wanted)
-        self.claimed: dict[Pack, list[optuna.Trial]] = {}
+        self.claimed: dict[Pack, list[int]] = {}
         self.attempts: Counter[Pack] = Counter()
         self.trained: Counter[Pack] = Counter()
         self.reasons: dict[Pack, list[str]] = {}
-        self.tally = tally_of(ablation, recorded, again)
+        self.tally = tally_of(ablation, recorded, wanted, again)
         if self.wanted:
             self.queue = Queue(storage, ablation, where)
             self.queue.recover(ablation, recorded)

@@ -91,11 +91,11 @@ def run(
                 place.ledger(ablation.name).set_aside_torn_line()
             ablations = [place.at_tuned(ablation) for ablation in ablations]
             held = {a.name: place.ledger(a.name).recorded() for a in ablations}
-            left = {a.name: len(retries.todo(a, held[a.name], again)) for a in ablations}
-            tallies = {a.name: schedule.tally_of(a, held[a.name], again) for a in ablations}
+            left = {a.name: retries.todo(a, held[a.name], again) for a in ablations}
+            tallies = {a.name: schedule.tally_of(a, held[a.name], left[a.name], again) for a in ablations}
             waiting = [a for a in ablations if left[a.name]]
             if waiting:
-                with training(waiting, max(left.values()), place, machinery, shown) as trainer:
+                with training(waiting, max(map(len, left.values())), place, machinery, shown) as trainer:
                     tallies |= {a.name: _train(a, place, trainer, again) for a in waiting}
             return tallies
 

@@ -89,14 +89,15 @@ def assert_mirrored(folder: Path, ablation: Ablation = ABLATION) -> None:
 def test_the_queue_gives_exactly_what_was_put_in(tmp_path: Path) -> None:
     queue = Queue(storage_in(tmp_path), ABLATION)
     for trials in (TRIALS[4:6], TRIALS[:3]):
-        claimed = queue.claim(trials)
+        queue.claim(trials)
+        claimed = queue.study.get_trials()[-len(trials) :]
         assert [t.params for t in claimed] == [dict(t.arm.levels) for t in trials]
         assert [t.user_attrs for t in claimed] == [{"trial": t.id, "seed": t.seed} for t in trials]
     assert states(tmp_path) == {TrialState.RUNNING: 5}
 
 
 def test_trials_without_a_level_of_a_nested_factor_are_queued_and_rebuilt(tmp_path: Path) -> None:
-    """Optuna would sample a parameter that is not enqueued: each trial is asked for its own factors alone."""
+    """Each trial has the parameters of its own factors alone."""
     dropout = across("dropout", 0, 0.5)
     site = Factor(
         "site",
@@ -111,13 +112,6 @@ def test_trials_without_a_level_of_a_nested_factor_are_queued_and_rebuilt(tmp_pa
         path.unlink()
     Queue(storage_in(tmp_path), nested).recover(nested, ledger_in(tmp_path).recorded())
     assert_mirrored(tmp_path, nested)
-
-
-def test_an_empty_queue_makes_up_no_trial(tmp_path: Path) -> None:
-    """Optuna samples when nothing is enqueued, and the ledger would get a trial that nobody declared."""
-    queue = Queue(storage_in(tmp_path), ABLATION)
-    with pytest.raises(RuntimeError, match="nobody enqueued"):
-        queue.study.ask(queue.distributions)
 
 
 def test_outcomes_are_told_with_their_status(tmp_path: Path) -> None:
@@ -141,10 +135,8 @@ def test_outcomes_are_told_with_their_status(tmp_path: Path) -> None:
 def test_what_a_dead_coordinator_left_is_failed(tmp_path: Path) -> None:
     queue = Queue(storage_in(tmp_path), ABLATION)
     queue.claim(TRIALS[:2])
-    queue.study.enqueue_trial(dict(TRIALS[2].arm.levels))
-    queue.study.enqueue_trial(dict(TRIALS[3].arm.levels))
     Queue(storage_in(tmp_path), ABLATION).recover(ABLATION, {})
-    assert states(tmp_path) == {TrialState.FAIL: 4}
+    assert states(tmp_path) == {TrialState.FAIL: 2}
 
 
 def test_what_only_the_ledger_knows_is_added_once(tmp_path: Path) -> None:
@@ -444,16 +436,17 @@ def test_a_full_disk_stops_the_run_and_its_workers_and_loses_nothing(tmp_path: P
 def test_a_storage_that_breaks_during_the_run_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    tell, told = optuna.Study.tell, []
+    journal, told = optuna.storages.JournalStorage, []
+    tell = journal.set_trial_state_values
 
-    def broken(self: optuna.Study, *args: Any, **options: Any) -> Any:
+    def broken(self: optuna.storages.JournalStorage, *args: Any, **options: Any) -> Any:
         told.append(args)
         if len(told) > 4:
             raise error
         return tell(self, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(optuna.Study, "tell", broken)
+        patch.setattr(journal, "set_trial_state_values", broken)
         with pytest.raises(BnstudyError, match=r"Optuna's journal.*What is recorded is safe.*again"):
             execute(tmp_path)
     assert len(ledger_in(tmp_path).recorded()) == 6, "the ledger comes first"
