@@ -17,7 +17,7 @@ from bnstudy.article_sections import pieces
 from bnstudy.chapter import EXERCISES
 from bnstudy.errors import BnstudyError
 from bnstudy.places import PAPER
-from bnstudy.recorded import Number, System
+from bnstudy.recorded import Number
 from bnstudy.references import Reference
 from bnstudy.report import Report, Section
 from bnstudy.words import counted
@@ -80,7 +80,14 @@ def content(report: Report, works: Mapping[str, Reference]) -> dict[str, Any]:
         "empty": [section.name for section in report.sections if section.state == "empty"],
         "most_lines": MOST_LINES,
         "chapter": _chapter(report),
-        **_systems(report.systems),
+        "systems": [
+            {
+                "name": system.name,
+                "recipe": system.recipe or "nothing",
+                "printed": [_printed(*each, system.numbers) for each in system.printed],
+            }
+            for system in report.systems
+        ],
         **_runs(report.runs),
         **_back(report, works),
     }
@@ -186,23 +193,6 @@ def _chapter(report: Report) -> list[dict[str, Any]]:
         }
         for each in report.claims
     ]
-
-
-def _systems(systems: Sequence[System]) -> dict[str, Any]:
-    """Return the published systems, and apart from them how all of their recipes differ."""
-    differences = [system.recipe.split(", ") for system in systems]
-    shared = [each for each in differences[0] if all(each in others for others in differences)]
-    return {
-        "shared": ", ".join(shared),
-        "systems": [
-            {
-                "name": system.name,
-                "recipe": ", ".join(each for each in own if each not in shared),
-                "printed": [_printed(*each, system.numbers) for each in system.printed],
-            }
-            for system, own in zip(systems, differences, strict=True)
-        ],
-    }
 
 
 def _printed(outcome: str, value: str, numbers: Sequence[Number]) -> str:

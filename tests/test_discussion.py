@@ -1,13 +1,16 @@
 """A person's text is filled in from the records, and fails where they no longer say what it leans on."""
 
+import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
 from handmade import outcome, two_arms, write
+from pypdf import PdfReader
 
-from bnstudy import discussion, judging, language, registry, sentences
+from bnstudy import article, discussion, judging, language, page, registry, report, sentences
 from bnstudy.claims import Claim, at_least, equal_within
 from bnstudy.discussion import FENCE
 from bnstudy.errors import BnstudyError
@@ -97,6 +100,21 @@ def test_a_text_keeps_its_language(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with language.speaking("xx"):
         assert sentences.effect(of["made"].verdicts[0]).startswith("X +")
         assert discussion.load(texts, of)["made"][0].startswith("+")
+
+
+def test_the_page_and_the_article_show_it(tmp_path: Path) -> None:
+    place = Place(tmp_path / "results", "paper", pytest.fail)
+    write(place.folder, ABLATION, measured)
+    texts = text(tmp_path, GAIN, "Seen by Galloway et al. 2019, too: {gain.effect}.")
+    text(tmp_path, GAIN + 'of = "made"\n', "In short: {gain.verdict}.", "abstract")
+    found = report.gather([ABLATION], place, texts)
+    [section] = found.sections
+    [said], [short] = section.discussion, found.abstract
+    assert short == "In short: supported." and re.search(r"too: \+\d", said)
+    html = re.sub(r"<[^>]*>", "", page.render(found, {}))
+    pdf = "".join(each.extract_text() for each in PdfReader(io.BytesIO(article.pdf(found))).pages)
+    for shown in (said, short):
+        assert shown in html and "".join(shown.split()) in "".join(pdf.split())
 
 
 def test_a_text_on_an_ablation_that_is_not_there_is_left_out(tmp_path: Path) -> None:
