@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bnstudy import article_sections, references
 from bnstudy.article_sections import pieces
 from bnstudy.chapter import EXERCISES
 from bnstudy.errors import BnstudyError
+from bnstudy.fonts import PACKAGE
 from bnstudy.places import PAPER
 from bnstudy.recorded import Number
 from bnstudy.references import Reference
@@ -31,17 +33,15 @@ MOST_LINES = 16
 
 def pdf(report: Report, paper: Path = PAPER) -> bytes:
     """Return the article as a PDF; `paper` is the folder of the template and of the works."""
-    import matplotlib
     import typst
 
     template = paper / "templates" / "article.typ"
-    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # DejaVu Sans, of the figures
     inputs = {"content": json.dumps(content(report, references.load(paper / "references.yml")))}
     try:
         made = typst.compile(
             template,
             sys_inputs=inputs,
-            font_paths=[fonts],
+            font_paths=_fonts(),
             ignore_system_fonts=True,
             timestamp=0,
             pdf_standards="ua-1",  # for those who listen to it; Typst checks that it is so
@@ -52,6 +52,15 @@ def pdf(report: Report, paper: Path = PAPER) -> bytes:
         ) from error
     assert isinstance(made, bytes)
     return made
+
+
+def _fonts() -> list[Path]:
+    """Return folders of fonts: matplotlib's, for the figures, and that of the extra `chinese` where it is."""
+    import matplotlib
+
+    spec = find_spec(PACKAGE)
+    chinese = [Path(spec.origin).parent] if spec is not None and spec.origin is not None else []
+    return [Path(matplotlib.get_data_path()) / "fonts" / "ttf", *chinese]
 
 
 def _line_of(diagnostic: str) -> str:

@@ -10,6 +10,9 @@ from bnstudy.report import Finding, Picture, Section
 
 WIDTH, HEIGHT = 168, 185  # millimetres that a figure may take: the text's width; a page without its caption
 
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""Characters that no XML may hold; matplotlib lets those of a question pass."""
+
 Told = Callable[[Iterable[str]], list[list[dict[str, str]]]]
 """From texts to their pieces."""
 
@@ -57,7 +60,8 @@ def of(section: Section, told: Told) -> dict[str, Any]:
 def _figure(picture: Picture, section: Section) -> dict[str, Any]:
     widest = min(1.0, HEIGHT * picture.width / picture.height / WIDTH)
     made = f"{section.finished:,} of {section.declared:,} trials"
-    return {"svg": picture.svg, "alt": picture.alt, "share": widest, "made": made}
+    svg = CONTROL.sub("\N{REPLACEMENT CHARACTER}", picture.svg)
+    return {"svg": svg, "alt": picture.alt, "share": widest, "made": made}
 
 
 def _held(section: Section) -> list[dict[str, str]]:

@@ -108,9 +108,23 @@ def test_the_same_ledgers_give_the_same_bytes(example: Report, example_pdf: byte
     assert article.pdf(example) == example_pdf
 
 
-HOSTILE = ('#eval("1 + 1")', "$x^2$", "a ] b", "[", "*bold*", "@ioffe2015", "\\", "// gone?", "<tag>", "#")
+HOSTILE = (
+    '#eval("1 + 1")',
+    "$x^2$",
+    "a ] b",
+    "[",
+    "*bold*",
+    "@ioffe2015",
+    "\\",
+    "// gone?",
+    "<tag>",
+    "#",
+    "\x07",
+    "批量",
+)
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")  # matplotlib's font, in the figure, has no Chinese
 def test_text_of_a_file_is_shown_and_never_read_as_markup(tmp_path: Path) -> None:
     names = " ".join(HOSTILE)
     network = Factor(
