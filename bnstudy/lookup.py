@@ -30,11 +30,12 @@ COMPARED = (
 
 
 def find(trial: str, place: study.Place) -> Record:
-    """Return the record whose id begins so, from any ledger of the profile."""
+    """Return the record whose id begins so, from any ledger of the profile, its searches among them."""
     found = {
         record.trial: record
-        for path in sorted(place.folder.glob("*.jsonl"))
-        for record in place.ledger(path.stem).recorded().values()
+        for part in ("tune", "refine", "")
+        for path in sorted((place.folder / part).glob("*.jsonl"))
+        for record in place.ledger(path.stem, part).recorded().values()
         if record.trial.startswith(trial)
     }
     if not found:

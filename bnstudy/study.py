@@ -108,6 +108,8 @@ def _train(ablation: Ablation, place: Place, trainer: Trainer, again: Collection
         tally = tune.search(ablation, place, trainer)
         if tally.failed:
             return tally
+        for warning in tune.warnings(ablation, place):
+            place.say(warning)
         ablation = place.at_tuned(ablation)
     return trainer.train(ablation, place.ledger(ablation.name), again=again)
 

@@ -139,14 +139,18 @@ def text(value: Row) -> str:
             table(rows, columns),
             "",
             paragraph(told),
-            *(_warning(value["ablation"], each) for each in value["arms"] if each["at_edge"]),
+            *(paragraph(_warning(value["ablation"], each)) for each in value["arms"] if each["at_edge"]),
         ]
     )
+
+
+def warnings(ablation: Ablation, place: study.Place) -> list[str]:
+    """Return a sentence for each arm whose best value lies at the edge of what was searched."""
+    value = summary(ablation, place)
+    return [_warning(value["ablation"], each) for each in value["arms"] if each["at_edge"]]
 
 
 def _warning(name: str, arm: Row) -> str:
     where = f" of {arm['arm']}" if arm["arm"] else ""
     best = ", ".join(f"{factor}={arm['best'][factor]}" for factor in arm["at_edge"])
-    return paragraph(
-        f"The best{where}, {best}, is at the edge of what was searched: widen it in {name}'s file."
-    )
+    return f"The best{where}, {best}, is at the edge of what was searched: widen it in {name}'s file."

@@ -43,7 +43,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def bnstudy(*words: str) -> Result:
-    options = ["--ablations", "ablations", "--profile", "smoke"]
+    options = ["--profile", "smoke", *([] if words[0] == "show" else ["--ablations", "ablations"])]
     return CliRunner().invoke(app, [*words, *options], env={"COLUMNS": "100"})
 
 
@@ -69,6 +69,11 @@ def test_run_tunes_first_and_trains_every_arm_at_its_own_value(here: Path) -> No
     assert {r.seed for r in records} == {0, 1}
     searched = Ledger(Path("results/smoke/tune/own-rates.jsonl")).records()
     assert {r.seed for r in searched} == {1000, 1001} and len(searched) == 64
+
+    edges = [arm["arm"] for arm in found["arms"] if arm["at_edge"]]
+    assert all(f"The best of {arm}, lr=" in ran.stderr for arm in edges)
+    assert ("is at the edge of what was searched" in ran.stderr) == bool(edges)
+    assert bnstudy("show", searched[0].trial).exit_code == 0
 
     planned = shown("plan", "own-rates")
     assert planned["missing_trials"] == 0
