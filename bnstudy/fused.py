@@ -5,7 +5,8 @@ each channel into scale and shift. The passes over the activations are `bnstudy.
 through the formula by autograd, so that a new one needs no kernel and no derivative of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -75,74 +76,115 @@ class _Sigmoid(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, norm: ScaleAndShift | None, pool: int
     ) -> Tensor:
-        rows, channels = _rows(x), x.shape[1]
-        mean, scale, shift = _coefficients(ctx, rows, x, weight, bias, norm)
+        rows, channels = rows_of(x), x.shape[1]
         width = rows.shape[2] // channels
-        ctx.columns = tuple(np.tile(values.detach().numpy(), width) for values in (mean, scale, shift))
-        ctx.rows, ctx.pool, ctx.shape = rows, pool, x.shape
+        taken = Formula.of(norm, weight, bias, x.new_zeros(channels), lambda: _moments(rows, channels))
+        ctx.formula, ctx.rows, ctx.pool, ctx.shape = taken, rows, pool, x.shape
+        ctx.columns = tuple(np.tile(values, width) for values in taken.vectors)
         shape = (len(rows), rows.shape[1] // 2, width // 2 * channels) if pool else rows.shape
-        y = _empty(shape, rows)
-        if pool:
-            fill = kernels.activate_and_average if pool == 1 else kernels.activate_and_choose
-            fill(rows, *ctx.columns, channels, y)
-        else:
-            kernels.activate(rows, *ctx.columns, y)
+        y = empty(shape, rows)
+        activate(rows, ctx.columns, channels, pool, y)
         return _planes(y, x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, None, None]:
         channels, rows, columns = ctx.shape[1], ctx.rows, ctx.columns
-        dx, sums = _empty(rows.shape, rows), np.empty((2, channels))
-        kernels.slopes(rows, *columns, channels, ctx.pool, _rows(gradient), dx, *sums)
-        if ctx.formula is None:
-            return _planes(dx, gradient), None, None, None, None
-        outputs, leaves, count = ctx.formula
-        d_outputs = tuple(torch.from_numpy(sums).to(gradient.dtype))
-        of = torch.autograd.grad(outputs, leaves, d_outputs, allow_unused=True)
-        none = np.zeros(channels, rows.dtype)
-        d_mean, d_var = (d.numpy() if count and d is not None else none for d in of[2:])
-        tiled = (np.tile(d / (count or 1), rows.shape[2] // channels) for d in (2 * d_var, d_mean))
-        kernels.through_moments(rows, columns[0], columns[1], *tiled, dx)
-        return _planes(dx, gradient), of[0], of[1], None, None
+        dx, sums = empty(rows.shape, rows), np.zeros((2, rows.shape[2]))
+        kernels.slopes(rows, *columns, channels, ctx.pool, rows_of(gradient), dx, *sums)
+        d_weight, d_bias, through = ctx.formula.backward(sums, gradient.dtype)
+        if through is not None:
+            tiled = (np.tile(values, rows.shape[2] // channels) for values in through)
+            kernels.through_moments(rows, columns[0], columns[1], *tiled, dx)
+        return _planes(dx, gradient), d_weight, d_bias, None, None
 
 
-def _coefficients(
-    ctx: Any,
-    rows: NDArray[Any],
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    norm: ScaleAndShift | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean, scale and shift, [channels], and leave their formula in the context for the way back."""
-    channels = x.shape[1]
-    if norm is None or weight is None or bias is None:
-        ctx.formula = None
-        zero = torch.zeros(channels, dtype=x.dtype)
-        return zero, zero + 1, zero
-    mean, var = _moments(rows, norm, x) if norm.uses_batch else norm.known()
-    with torch.enable_grad():
-        leaves = [value.detach().requires_grad_() for value in (weight, bias, mean, var)]
-        scale, shift = norm.coefficients(leaves[2], leaves[3], leaves[0], leaves[1])
-    ctx.formula = (scale, shift), leaves, x.numel() // channels if norm.uses_batch else None
-    return mean, scale, shift
+Moments = tuple[NDArray[Any], NDArray[Any], int]
+"""Mean and biased variance, float64 [channels], and of how many values a channel."""
 
 
-def _moments(rows: NDArray[Any], norm: ScaleAndShift, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the batch's moments, [channels], and show them to the normalization."""
-    both = np.empty((2, x.shape[1]))
-    kernels.moments(rows, x.shape[1], *both)
-    mean, var = torch.from_numpy(both).to(x.dtype)
-    norm.note(mean, var, x.numel() // x.shape[1])
-    return mean, var
+@dataclass(frozen=True)
+class Formula:
+    """A normalization's mean, scale and shift, [channels], and the way back through them."""
+
+    vectors: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
+    outputs: tuple[Tensor, ...] = ()
+    leaves: tuple[Tensor, ...] = ()
+    count: int | None = None
+    """Values a channel that the moments are of; `None` where they are not the batch's."""
+
+    @classmethod
+    def of(
+        cls,
+        norm: ScaleAndShift | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        zero: Tensor,
+        moments: Callable[[], Moments],
+    ) -> "Formula":
+        """Return the formula for a batch, and show its moments to the normalization; zero: [channels]."""
+        if norm is None or weight is None or bias is None:
+            return cls((zero.numpy(), (zero + 1).numpy(), zero.numpy()))
+        if norm.uses_batch:
+            *both, count = moments()
+            mean, var = (torch.from_numpy(values).to(zero.dtype) for values in both)
+            norm.note(mean, var, count)
+        else:
+            (mean, var), count = norm.known(), None
+        with torch.enable_grad():
+            leaves = [value.detach().requires_grad_() for value in (weight, bias, mean, var)]
+            scale, shift = norm.coefficients(leaves[2], leaves[3], leaves[0], leaves[1])
+        vectors = mean.detach().numpy(), scale.detach().numpy(), shift.detach().numpy()
+        return cls(vectors, (scale, shift), tuple(leaves), count)
+
+    def backward(
+        self, sums: NDArray[Any], dtype: torch.dtype
+    ) -> tuple[Tensor | None, Tensor | None, tuple[NDArray[Any], NDArray[Any]] | None]:
+        """Return the gradients of weight and bias, and what `kernels.through_moments` multiplies deviations
+        and ones with, [channels] each, or `None` where no moments moved.
+
+        sums: float64 [2, width * channels], the gradients of scale and shift.
+        """
+        if not self.outputs:
+            return None, None, None
+        channels = len(self.vectors[0])
+        both = np.empty((2, channels))
+        for to, values in zip(both, sums, strict=True):
+            kernels.over_columns(values, channels, to)
+        d_outputs = tuple(torch.from_numpy(both).to(dtype))
+        of = torch.autograd.grad(self.outputs, self.leaves, d_outputs, allow_unused=True)
+        none = np.zeros(channels, self.vectors[0].dtype)
+        d_mean, d_var = (d.numpy() if self.count and d is not None else none for d in of[2:])
+        count = self.count or 1
+        return of[0], of[1], (2 * d_var / count, d_mean / count)
 
 
-def _empty(shape: Sequence[int], like: NDArray[Any]) -> NDArray[Any]:
+def activate(
+    rows: NDArray[Any], columns: Sequence[NDArray[Any]], channels: int, pool: int, y: NDArray[Any]
+) -> None:
+    """Fill y with the activations of rows, pooled; columns: center, scale and shift, [width * channels]."""
+    if pool:
+        fill = kernels.activate_and_average if pool == 1 else kernels.activate_and_choose
+        fill(rows, *columns, channels, y)
+    else:
+        kernels.activate(rows, *columns, y)
+
+
+def _moments(rows: NDArray[Any], channels: int) -> Moments:
+    """Return the moments of rows [batch, height, width * channels]."""
+    near, sums = np.empty(rows.shape[2], rows.dtype), np.zeros((2, rows.shape[2]))
+    kernels.channel_means(rows[0], channels, near)
+    kernels.add_moments(rows, near, *sums)
+    both, count = np.empty((2, channels)), rows.size // channels
+    kernels.moments(*sums, near, count, channels, *both)
+    return both[0], both[1], count
+
+
+def empty(shape: Sequence[int], like: NDArray[Any]) -> NDArray[Any]:
     """Return new memory at a multiple of 64 bytes, where whole vectors are read a quarter faster."""
     return torch.empty(shape, dtype=torch.from_numpy(like[:0]).dtype).numpy()
 
 
-def _rows(x: Tensor) -> NDArray[Any]:
+def rows_of(x: Tensor) -> NDArray[Any]:
     """Return x, channels last, as [batch, height, width * channels], without copying where it is so."""
     if x.dim() == 2:
         return x.detach().contiguous().numpy()[:, None]

@@ -74,13 +74,14 @@ class PackedConv2d(nn.Module):
         """
         kernel = self.weight.shape[-1]
         columns = self.patches(x, kernel, self.padding)  # [in * kernel * kernel + 1, batch, height', width']
-        matrix, flat = self.weight.flatten(2), columns.flatten(1)
-        if self.bias is None:
-            flat = flat[:-1]
-        else:
-            matrix = torch.cat([matrix, self.bias.unsqueeze(2)], dim=2)
-        y = flat.t() @ matrix.flatten(0, 1).t()
+        matrix = self.matrix()
+        y = columns.flatten(1)[: matrix.shape[1]].t() @ matrix.t()
         return y.view(*columns.shape[1:], -1).permute(0, 3, 1, 2)
+
+    def matrix(self) -> Tensor:
+        """Return weight, and bias as that of a constant input: [K * out, in * kernel * kernel (+ 1)]."""
+        flat = self.weight.flatten(2)
+        return (flat if self.bias is None else torch.cat([flat, self.bias.unsqueeze(2)], dim=2)).flatten(0, 1)
 
     def own(self, x: Tensor) -> Tensor:
         """Convolve each trial's own images, of one channel, whose gradient is wanted: as products over their

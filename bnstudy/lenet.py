@@ -1,6 +1,6 @@
 """The textbook's LeNet, with normalization at any of its sites."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ class LeNet(PackedNet):
         self.input_norm = self._norm("input", 1)
         self.conv1 = PackedConv2d(trials, 1, 6, 5, recipe.padding, bias=bias["conv1"], fused=fused)
         self.conv1_norm = self._norm("conv1", 6)
+        at_once = fused and recipe.activation == "sigmoid" and recipe.norm_place == "before"
+        self.first = _first_layer(self.conv1_norm, self.conv1) if at_once else None
         self.conv2 = PackedConv2d(trials, 6, 16, 5, bias=bias["conv2"], fused=fused)
         self.conv2_norm = self._norm("conv2", 16)
         self.fc1 = PackedLinear(trials, 16 * side**2, 120, bias=bias["fc1"])
@@ -46,7 +48,10 @@ class LeNet(PackedNet):
             x = self.input_norm(own)
             if x.requires_grad:  # the framework sums a gradient of another layout in another order
                 x.register_hook(_channels_last)  # type: ignore[no-untyped-call]
-        x = self.follow(self.conv1_norm, self.conv1(x), pool=self.pool)
+        if self.first and x.shape[1] == 1 and not x.requires_grad:
+            x = self.first(self.conv1_norm, self.conv1, x, pool=self.pool)
+        else:
+            x = self.follow(self.conv1_norm, self.conv1(x), pool=self.pool)
         x = self.follow(self.conv2_norm, self.conv2(x), pool=self.pool)
         x = self.fc1_dropout(self.follow(self.fc1_norm, self.fc1(x.flatten(1))))
         x = self.fc2_dropout(self.follow(self.fc2_norm, self.fc2(x)))
@@ -69,3 +74,10 @@ class LeNet(PackedNet):
 
 def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def _first_layer(norm: nn.Module, conv: PackedConv2d) -> Callable[..., Tensor] | None:
+    """Return convolution of shared images, normalization, sigmoid and pooling as one, if there is one."""
+    from bnstudy import first_layer
+
+    return first_layer.convolve if first_layer.fits(norm, conv) else None

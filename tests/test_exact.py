@@ -45,9 +45,10 @@ def slopes(net: nn.Module, index: Tensor) -> tuple[dict[str, Tensor], dict[str, 
 def cancelled(norm: str, precision: str, fused: bool) -> Iterator[tuple[float, int]]:
     """Yield for each site what is left of the largest gradient of a bias, as a share of the sizes of what it
     adds up, and how many values that is."""
-    of_biases, of_values = slopes(
-        built(Recipe(norm=norm, precision=precision), fused=fused), torch.arange(100)
-    )
+    net, parts = (built(Recipe(norm=norm, precision=precision), fused=fused) for _ in range(2))
+    parts.first = None  # where the first layer is one operation, its parts say what its bias adds up
+    of_biases, _ = slopes(net, torch.arange(100))
+    _, of_values = slopes(parts, torch.arange(100))
     for site in SITES:
         sizes = of_values[site].abs().transpose(0, 1).flatten(1)
         share = of_biases[f"{site}.bias"].flatten().abs() / sizes.sum(1)

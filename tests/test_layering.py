@@ -28,8 +28,8 @@ WORDS = modules(
 )
 MACHINE = modules(
     """
-    activations architectures batchnorm convolution data evaluate fused imagewise kernels layers lenet
-    lite machine measure nets noise norms optim packed probes quirks ranks running stack sums train
+    activations architectures batchnorm convolution data evaluate first_layer fused imagewise kernels layers
+    lenet lite machine measure nets noise norms optim packed probes quirks ranks running stack sums train
     transforms watchers whitening work
     """
 )

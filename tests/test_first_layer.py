@@ -1,0 +1,92 @@
+"""The first layer at once is the layer by its parts: values, gradients and bits."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnstudy import first_layer, nets
+from bnstudy.packed import PackedNet
+from bnstudy.recipe import BN_LENET
+
+RECIPES: dict[str, Mapping[str, Any]] = {
+    "bn": {},
+    "scratch": {"norm": "batch_norm_scratch"},
+    "mean only": {"norm": "mean_only"},
+    "affine": {"norm": "affine"},
+    "none": {"norm": "none"},
+    "padded": {"padding": 2},
+    "max": {"pool": "max"},
+    "ghost": {"ghost_size": 16, "drop_last": True},
+    "no bias": {"bias_before_norm": False},
+}
+
+
+def built(changes: Mapping[str, Any], trials: int = 3, precision: torch.dtype = torch.float64) -> PackedNet:
+    recipe = BN_LENET.replace(**changes)
+    return nets.build([recipe] * trials, list(range(trials)), fused=True).to(precision)
+
+
+def parted(net: PackedNet) -> PackedNet:
+    """The same network with its first layer by its parts."""
+    assert net.first is not None
+    net.first = None  # type: ignore[assignment]
+    return net
+
+
+def pixels(precision: torch.dtype, images: int = 21) -> Tensor:
+    """More images than two chunks hold, and not a multiple of one."""
+    assert images % first_layer.CHUNK
+    return torch.rand(images, 1, 28, 28, generator=torch.Generator().manual_seed(7)).to(precision)
+
+
+def trained(net: PackedNet, x: Tensor) -> list[Tensor]:
+    """Logits, the gradients of a loss, the running averages it leaves, and what it predicts then."""
+    logits = net(x)
+    loss = (logits.softmax(-1)[..., 3] * torch.arange(1, len(x) + 1)[:, None]).sum()
+    gradients = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True)
+    left = [buffer.clone() for buffer in net.buffers()]
+    net.eval()
+    with torch.no_grad():
+        return [logits.detach(), *(g for g in gradients if g is not None), *left, net(x)]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_computes_what_its_parts_compute(name: str) -> None:
+    x = pixels(torch.float64)
+    at_once, by_parts = trained(built(RECIPES[name]), x), trained(parted(built(RECIPES[name])), x)
+    assert len(at_once) == len(by_parts) > 10
+    for found, wanted in zip(at_once, by_parts, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["bn", "none", "padded"])
+@pytest.mark.parametrize("trials", [2, 5, 8, 16])
+def test_a_trial_s_bits_do_not_depend_on_the_size_of_its_pack(name: str, trials: int) -> None:
+    def gradients_of_the_second(net: PackedNet) -> list[Tensor]:
+        norm, conv = net.conv1_norm, net.conv1
+        y = first_layer.convolve(norm, conv, x, "avg").unflatten(1, (net.trials, 6))
+        leaves = [p for p in (conv.weight, conv.bias, *norm.parameters()) if p is not None]
+        found = torch.autograd.grad((y.square() * y.detach().cos()).sum(), leaves)
+        per_trial = [g.reshape(net.trials, -1)[1] for g in found]
+        return [y[:, 1].detach(), *per_trial]
+
+    x = pixels(torch.float32)
+    mates = [gradients_of_the_second(built(RECIPES[name], n, torch.float32)) for n in (trials, 3)]
+    for here, there in zip(*mates, strict=True):
+        assert torch.equal(here, there)
+
+
+def test_pixels_that_need_a_gradient_take_the_parts() -> None:
+    """FGSM moves the pixels: only the framework's operations lead back to them."""
+    net, x = nets.build([BN_LENET] * 2, [0, 1]), pixels(torch.float32).requires_grad_()
+    (gradient,) = torch.autograd.grad(net(x).sum(), x)
+    assert gradient.shape == x.shape and gradient.abs().sum() > 0
+
+
+def test_networks_that_it_is_not_made_for_keep_their_parts() -> None:
+    for changes in ({"norm": "layer_norm"}, {"norm_place": "after"}, {"activation": "relu"}):
+        recipe = BN_LENET.replace(**changes)
+        assert nets.build([recipe] * 2, [0, 1], fused=True).first is None
