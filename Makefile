@@ -19,7 +19,7 @@ help:
 	@echo "make setup      install into $(VENV)"
 	@echo "make ABLATION   run one, quick profile: $(ABLATIONS)"
 	@echo "make figures    draw the figures again from the ledgers"
-	@echo "make report     paper/report.html from the ledgers of the study of record"
+	@echo "make report     paper/report.html and .pdf from the ledgers of the study of record"
 	@echo "make test       run the tests"
 	@echo "make check      ruff, mypy (make lint) and the tests"
 	@echo "make clean      remove the environment and caches; results stay"

@@ -114,16 +114,10 @@ def _back(report: Report, works: Mapping[str, Reference]) -> dict[str, Any]:
             for each in report.origins.ledgers
         ],
         "works": {
-            key: {"label": work.label, "entry": work.entry, "url": work.url, "checked": _checked(work)}
+            key: {"label": work.label, "entry": work.entry, "url": work.url, "checked": work.check}
             for key, work in sorted(works.items(), key=lambda pair: pair[1].entry)
         },
     }
-
-
-def _checked(work: Reference) -> str:
-    """Return how far a work was checked, as a sentence without its end."""
-    checked = work.checked if work.checked.startswith("not") else f"checked: {work.checked}"
-    return checked[0].upper() + checked[1:]
 
 
 def _made(report: Report) -> str:
@@ -198,6 +192,7 @@ def _chapter(report: Report) -> list[dict[str, Any]]:
                 for section, finding in each.findings
                 if section.state != "empty"
             ],
+            "without": "No trials are recorded." if each.findings else "No claim was declared.",
             "bearing": [section.name for section in each.bearing if section.state != "empty"],
         }
         for each in report.claims

@@ -44,6 +44,12 @@ class Reference:
         stop = "" if self.title.endswith("?") else "."
         return f"{told} ({self.year}). {self.title}{stop} {self.venue}."
 
+    @property
+    def check(self) -> str:
+        """Return how far it was checked, as a sentence: `Checked: abstract.`"""
+        told = self.checked if self.checked.startswith("not") else f"checked: {self.checked}"
+        return f"{told[0].upper()}{told[1:]}."
+
 
 @dataclass(frozen=True)
 class Citation:

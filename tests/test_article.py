@@ -171,6 +171,7 @@ def test_without_records_it_says_what_is_missing(tmp_path: Path) -> None:
     found = report.gather(ablations, Place(tmp_path, "smoke", pytest.fail))
     text = read(article.pdf(found))
     assert text.count("No trials are recorded.") >= 7
+    assert "No claim was declared." in text and text.count("No trials are recorded.") > 20, "of the chapter's"
     assert "Not recorded here:" in text and "lr-sweep" in text
 
 

@@ -58,6 +58,8 @@ def test_works_are_found_as_texts_name_them() -> None:
 
 def test_an_entry_reads_as_in_a_list_of_references() -> None:
     work = KNOWN["yang2019"]
+    assert work.check.startswith("Checked: abstract: gradients") and work.check.endswith("trainable.")
+    assert KNOWN["boyd2004"].check == "Not checked."
     assert work.label == "Yang et al. 2019"
     assert work.entry == (
         "Yang, G., Pennington, J., Rao, V., Sohl-Dickstein, J. & Schoenholz, S. S. (2019). A Mean Field "
