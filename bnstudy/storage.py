@@ -104,7 +104,7 @@ def _file_lease(folder: Path) -> Iterator[Held]:
 def _database_lease(folder: Path, address: Address) -> Iterator[Held]:
     """Hold an advisory lock, which lasts as long as the connection of its own that it was taken on."""
     with _asking(address):
-        connection = _connect(address)
+        connection = _connect(address, autocommit=True)
     with closing(connection):
         with _asking(address):
             connection.execute(_SESSION)
@@ -194,7 +194,8 @@ def read_storage(folder: Path, address: Address | None = None) -> BaseStorage:
     """Return the storage for one who only reads, which touches no lock of a run that goes on."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if address is not None:
-        return _database(address)
+        _database(address)  # makes the tables
+        return _database(address, reading=True)
     path = _journal(folder)
     with _writing(path):
         return JournalStorage(JournalFileBackend(str(path)))
@@ -204,20 +205,20 @@ def _journal(folder: Path) -> Path:
     return folder / "optuna.journal"
 
 
-def _database(address: Address) -> BaseStorage:
+def _database(address: Address, reading: bool = False) -> BaseStorage:
     """Open Optuna's tables, which the first to come makes while the others wait.
 
     Optuna and SQLAlchemy are handed connections and never see the address. A connection that a firewall
     dropped while packs were training is replaced.
     """
-    options = {"creator": partial(_connect, address), "pool_pre_ping": True}
-    with _asking(address), _connect(address) as connection:
+    options = {"creator": partial(_connect, address, reading=reading), "pool_pre_ping": True}
+    with _asking(address), _connect(address, autocommit=True) as connection:
         connection.execute("select pg_advisory_lock(%s)", [_key("tables")])
         return RDBStorage("postgresql+psycopg://", engine_kwargs=options)
 
 
-def _connect(address: Address) -> "Connection[Any]":
-    """Return a connection of which each statement is a transaction; what the address says goes first."""
+def _connect(address: Address, *, autocommit: bool = False, reading: bool = False) -> "Connection[Any]":
+    """Return a connection; what the address says of it goes before what is set here."""
     import psycopg
     from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -225,7 +226,9 @@ def _connect(address: Address) -> "Connection[Any]":
         wanted = make_conninfo(**_PATIENCE | conninfo_to_dict(address.secret))
     except psycopg.Error:  # it quotes the address
         raise BnstudyError(f"PostgreSQL's client cannot read the options of {address}.") from None
-    return psycopg.connect(wanted, autocommit=True)
+    connection = psycopg.connect(wanted, autocommit=autocommit)
+    connection.read_only = reading
+    return connection
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from bnstudy.executors import InProcess
 from bnstudy.ledger import Ledger
 from bnstudy.packs import Job, Result
 from bnstudy.schedule import Run
-from bnstudy.storage import Held, Taken, identity, lease, open_storage
+from bnstudy.storage import Held, Taken, identity, lease, open_storage, read_storage
 
 ABLATION = fakes.design()
 
@@ -180,6 +181,26 @@ def test_coordinators_that_come_first_together_make_the_tables_once(tmp_path: Pa
     with ThreadPoolExecutor(4) as pool:
         opened = list(pool.map(lambda _: open_storage(tmp_path, pytest.fail, team), range(4)))
     assert [optuna.get_all_study_names(each) for each in opened] == [[]] * 4
+
+
+def test_what_optuna_writes_together_is_written_together_or_not_at_all(tmp_path: Path, team: Address) -> None:
+    """A coordinator may be killed between two statements."""
+    opened = open_storage(tmp_path, pytest.fail, team)
+    assert isinstance(opened, optuna.storages.RDBStorage)
+    with suppress(ZeroDivisionError), opened.engine.begin() as connection:
+        connection.exec_driver_sql("create table half (number int)")
+        raise ZeroDivisionError
+    with opened.engine.begin() as connection:
+        assert connection.exec_driver_sql("select to_regclass('half')").scalar() is None
+
+
+def test_a_reader_cannot_write_into_the_database(tmp_path: Path, team: Address) -> None:
+    reading = read_storage(tmp_path, team)
+    assert optuna.get_all_study_names(reading) == []
+    with pytest.raises(optuna.exceptions.StorageInternalError) as told:
+        optuna.create_study(study_name="mine", storage=reading)
+    assert "read-only transaction" in str(told.value.__cause__)
+    assert optuna.get_all_study_names(open_storage(tmp_path, pytest.fail, team)) == []
 
 
 LOSSES = {
