@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bnstudy import tuning
 from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
 from bnstudy.origins import file_hash
@@ -14,6 +15,8 @@ from bnstudy.recipe import digest
 NOT_MADE = "not made yet"
 
 _EMBEDDED = re.compile(r'<script type="application/json" id="inputs">(.*?)</script>', re.DOTALL)
+
+_OF_ABLATION = ("ledger", "file", "search")
 
 Inputs = dict[str, str]
 """Hashes by the name of what was read: `profile`, `ledger lr-sweep`, `file lr-sweep`, `paper templates/x`."""
@@ -26,6 +29,8 @@ def inputs(ablations: Sequence[Ablation], place: Place, paper: Path = PAPER) -> 
     for ablation in ablations:
         found[f"ledger {ablation.name}"] = file_hash(place, ablation.name)
         found[f"file {ablation.name}"] = digest(ablation.file)
+        if any(factor.search for factor in ablation.factors):
+            found[f"search {ablation.name}"] = file_hash(place, ablation.name, tuning.PART)
     for path in _texts(paper):
         found[f"paper {path.relative_to(paper).as_posix()}"] = digest(path.read_text(encoding="utf-8"))
     return found
@@ -70,5 +75,5 @@ def state(page: Path, now: Mapping[str, str], ablation: str) -> str:
         return "none"
     if then.get("profile") != now["profile"]:
         return "none"
-    same = all(then.get(f"{what} {ablation}") == now[f"{what} {ablation}"] for what in ("ledger", "file"))
+    same = all(then.get(f"{what} {ablation}") == now.get(f"{what} {ablation}") for what in _OF_ABLATION)
     return "of these records" if same else "stale"

@@ -121,7 +121,7 @@ def _ledger(name: str, records: int, place: Place) -> LedgerFile:
     return LedgerFile(name, file_hash(place, name), records)
 
 
-def file_hash(place: Place, name: str) -> str:
-    """Return the SHA-256 of an ablation's ledger; nothing where there is no file."""
-    path = place.folder / f"{name}.jsonl"
+def file_hash(place: Place, name: str, part: str = "") -> str:
+    """Return the SHA-256 of an ablation's ledger, or of a part beside it; nothing where there is no file."""
+    path = place.folder / part / f"{name}.jsonl"
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""

@@ -172,7 +172,7 @@ def gather(ablations: Sequence[Ablation], place: Place, texts: Path | None = Non
     `texts` is the folder of the discussion, by default the project's own.
     """
     judged = {ablation.name: judging.judge(ablation, place) for ablation in ablations}
-    records = {ablation.name: _records(ablation, place) for ablation in ablations}
+    records = {name: _records(each.ablation, place) for name, each in judged.items()}
     said = discussion.load(texts or PAPER / "discussion", judged)
     sections = [_section(each, records[name], place, said.get(name, ())) for name, each in judged.items()]
     sections.sort(key=lambda section: section.exercises[:1] or (len(chapter.EXERCISES) + 1,))
@@ -184,7 +184,7 @@ def gather(ablations: Sequence[Ablation], place: Place, texts: Path | None = Non
         claims=tuple(_chapter_claim(claim, sections) for claim in chapter.CLAIMS),
         systems=recorded.systems(judged.values()),
         runs=recorded.runs(judged.values()),
-        checklist=checklist.fill(facts, [a for a in ablations if records[a.name]]),
+        checklist=checklist.fill(facts, [each.ablation for name, each in judged.items() if records[name]]),
         origins=facts,
         abstract=said.get("abstract", ()),
     )
@@ -292,7 +292,7 @@ def _limits(judged: Judged, records: Mapping[str, Record]) -> tuple[str, ...]:
             "claim names are descriptive."
         )
     )
-    return tuple(found)
+    return (*found, *(f"{note}." for note in judged.repeated))
 
 
 def _chapter_claim(claim: ChapterClaim, sections: Sequence[Section]) -> ClaimOfChapter:

@@ -120,25 +120,3 @@ def test_a_folder_that_cannot_be_written_is_told(place: Place, tmp_path: Path) -
     words = ["report", "--profile", "smoke", "--results", str(place.results), "-o", str(tmp_path / "file")]
     shown = CliRunner().invoke(app, words)
     assert shown.exit_code == 1 and "Cannot write" in str(shown.exception)
-
-
-def test_the_inputs_are_embedded_and_tell_what_changed(place: Place, tmp_path: Path) -> None:
-    write(place.folder, SWEEP, like_the_paper)
-    file = tmp_path / "report.html"
-    now = freshness.inputs([SWEEP], place)
-    assert freshness.why_stale(file, now) == freshness.NOT_MADE
-    file.write_text(html(place, SWEEP), encoding="utf-8")
-    assert freshness.made_from(file) == now and freshness.why_stale(file, now) == ""
-    other = freshness.inputs([replace(SWEEP, file="# another margin")], place)
-    assert freshness.why_stale(file, other) == "changed since: file sweep"
-    assert freshness.state(file, other, "sweep") == "stale"
-    elsewhere = freshness.inputs([SWEEP], replace(place, profile="quick"))
-    assert freshness.why_stale(file, elsewhere) == "of the paper profile"
-    assert freshness.state(file, elsewhere, "sweep") == "none"
-
-
-def test_what_is_no_report_is_stale_with_the_reason(tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_text("<html>")
-    assert "is no report that bnstudy made" in freshness.why_stale(
-        tmp_path / "report.html", {"profile": "paper"}
-    )
