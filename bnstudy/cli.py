@@ -30,6 +30,7 @@ from bnstudy.options import (
     Lang,
     Name,
     Names,
+    Output,
     Profile,
     Results,
     Seeds,
@@ -224,10 +225,7 @@ def bench(
     operators: Annotated[
         bool, typer.Option("--operators", help="Also the time of a step by operator.")
     ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="A folder for figure and numbers.", show_default=False),
-    ] = None,
+    output: Output = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:

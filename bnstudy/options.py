@@ -49,6 +49,15 @@ Extra = Annotated[
     Path | None, typer.Option("--ablations", help="A further folder of ablations.", show_default=False)
 ]
 Lang = Annotated[str, typer.Option(help="The language it speaks: en, or zh (Chinese).")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Where to write: a .csv or .parquet file (export), a folder (bench; report: paper).",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Refine = Annotated[
     bool, typer.Option("--refine", help="Add learning rates where it is uncertain whether they work.")

@@ -2,7 +2,6 @@
 
 import json
 import secrets
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +18,7 @@ from bnstudy.options import (
     Json,
     Name,
     Names,
+    Output,
     Profile,
     Results,
     Workers,
@@ -37,13 +37,10 @@ def export(
     name: Name,
     profile: Profile = QUICK,
     results: Results = RESULTS,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="A .csv or .parquet file; default: csv on standard output."),
-    ] = None,
+    output: Output = None,
     ablations: Extra = None,
 ) -> None:
-    """A tidy table of what is recorded, one row a trial."""
+    """A tidy table of what is recorded, one row a trial; as csv on standard output without -o."""
     from bnstudy import lookup
 
     [ablation] = choose([name], False, profile, None, ablations)

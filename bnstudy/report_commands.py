@@ -13,6 +13,7 @@ from bnstudy.options import (
     Extra,
     Json,
     Lang,
+    Output,
     Profile,
     Results,
     Seeds,
@@ -28,9 +29,9 @@ OUTPUT, PAGE, ARTICLE = Path("paper"), "report.html", "report.pdf"
 
 
 def report(
-    profile: Annotated[str, typer.Option(help="Which ledgers: smoke, quick, paper.")] = "paper",
+    profile: Profile = "paper",
     results: Results = RESULTS,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the report.")] = OUTPUT,
+    output: Output = None,
     lang: Lang = language.ENGLISH,
     ablations: Extra = None,
     as_json: Json = False,
@@ -44,11 +45,11 @@ def report(
     with language.speaking(lang):
         gathered = content.gather(chosen, place)
         html = page.render(gathered, inputs).encode()
-    written = []
+    folder, written = output or OUTPUT, []
     if lang == language.ENGLISH:
-        written.append(publish(output / ARTICLE, article.pdf(gathered)))
+        written.append(publish(folder / ARTICLE, article.pdf(gathered)))
     name = PAGE if lang == language.ENGLISH else f"report.{lang}.html"
-    written.append(publish(output / name, html))  # last, so that its hashes speak for both
+    written.append(publish(folder / name, html))  # last, so that its hashes speak for both
     out_json([str(path) for path in written]) if as_json else out("\n".join(map(str, written)))
 
 

@@ -276,7 +276,7 @@ def judgement_text(value: Row, *, power: bool = False) -> str:
 
 def state(ablation: Ablation, place: study.Place) -> Row:
     """Return how far an ablation is, and why records are left out or its figure is stale."""
-    from bnstudy import repeats, sidecar
+    from bnstudy import sidecar
     from bnstudy.ledger import chosen
 
     ablation = place.at_tuned(ablation)
@@ -287,7 +287,7 @@ def state(ablation: Ablation, place: study.Place) -> Row:
     strangers = [record for trial, record in recorded.items() if trial not in design]
     done = sum(record.outcome.finished for record in held)
     stale = study.stale_figure(ablation, place, recorded)
-    repeated = repeats.told(records)
+    repeated = _repeated(records)
     failures = [f"{r.outcome.status}: {r.outcome.reason}" for r in held if not r.outcome.finished]
     return {
         "name": ablation.name,
@@ -304,6 +304,17 @@ def state(ablation: Ablation, place: study.Place) -> Row:
             *_left_out(strangers, ablation),
         ],
     }
+
+
+def _repeated(records: Sequence[Record]) -> list[str]:
+    """Return what is told of trials that are recorded several times; what judges them loads SciPy."""
+    from bnstudy.ledger import repeated
+
+    if not repeated(records):
+        return []
+    from bnstudy import repeats
+
+    return repeats.told(records)
 
 
 def _left_out(records: Sequence[Record], ablation: Ablation) -> list[str]:

@@ -370,14 +370,14 @@ def test_figures_prints_the_paths_it_wrote(recorded: Door, tmp_path: Path) -> No
     ]
     assert all((tmp_path / line).is_file() for line in shown.out.splitlines())
     assert recorded("figures", "tiny", *SMOKE, "--json").json == shown.out.splitlines()
-    assert recorded("status", *SMOKE).out.splitlines()[-1].endswith("of these records")
+    assert recorded("status", *SMOKE, "--json").json[-1]["figure"] == "of these records"
 
 
 def test_status_says_why_a_figure_is_stale(recorded: Door, tmp_path: Path) -> None:
     recorded("figures", *SMOKE)
     sidecar = tmp_path / "results" / "smoke" / "figures" / "tiny.json"
     sidecar.write_text(sidecar.read_text().replace('"data_hash": "', '"data_hash": "0'))
-    assert recorded("status", *SMOKE).out.splitlines()[-1].endswith("stale")
+    assert recorded("status", *SMOKE, "--json").json[-1]["figure"] == "stale"
     assert "tiny\n  figure: its records have changed\n" in recorded("status", "--why", *SMOKE).out
 
 
