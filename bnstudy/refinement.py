@@ -195,8 +195,9 @@ def located(recorded: Held) -> list[Located]:
 def further(at: Located, width: float) -> list[float]:
     """Return the rates that an arm needs next: the middle, in log rate, of each uncertain cell of its grid.
 
-    Uncertain are the cells in which a seed's largest workable rate lies, and those of the interval; cells
-    that are narrower than a third of the wanted width in log rate are fine enough. None where the interval is
+    Uncertain are the cells in which a seed's largest workable rate lies, and the two at the ends of the
+    interval, which ends at a rate; those between them tell nothing more. Cells narrower than a third of the
+    wanted width in log rate are fine enough. None where the interval is
     narrower than `width`, a ratio, or no rate between two can make it so.
     """
     if not at.bounded or at.ratio < width:
@@ -204,7 +205,7 @@ def further(at: Located, width: float) -> list[float]:
     uncertain = [
         (low, high)
         for low, high in pairwise(at.grid)
-        if Workable(low, high) in at.cells or at.estimate.low <= low < high <= at.estimate.high
+        if Workable(low, high) in at.cells or low == at.estimate.low or high == at.estimate.high
     ]
     middles = [
         (low, float(f"{math.sqrt(low * high):.3g}"), high)

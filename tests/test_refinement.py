@@ -69,8 +69,12 @@ def test_rates_are_short_literals_in_the_middle_of_uncertain_cells() -> None:
     assert further(at((1, 10, 31.6, 100), [31.0] * 5), 4.0) == []  # narrow enough
     # Of three seeds the interval reaches into the neighbouring cells: they are split as well.
     assert further(at((1, 10, 100, 1000), [31.0] * 3), 1.5) == [3.16, 31.6, 316]
-    # Seeds that differ: every cell with a threshold.
-    assert further(at((1, 3, 10, 30, 100), [2.0, 20.0, 20.0, 20.0, 20.0]), 2.0)[:1] == [1.73]
+    # Of seeds that differ: every cell with a threshold, and the ends of the interval, 1 to 100; not 3 to 10.
+    assert further(at((0.1, 1, 3, 10, 30, 100, 300), [2.0, 20.0, 20.0, 20.0, 20.0]), 2.0) == [
+        1.73,
+        17.3,
+        54.8,
+    ]
 
 
 def test_what_no_rate_between_two_can_bound_is_left_alone() -> None:
