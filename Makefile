@@ -40,6 +40,7 @@ figures: $(STAMP)
 
 report: $(STAMP)
 	$(BIN)/bnstudy report $(ARGS)
+	$(BIN)/bnstudy report --lang zh $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/pytest -n auto --dist loadgroup -m "not alone"

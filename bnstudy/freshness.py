@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bnstudy import tuning
+from bnstudy import language, tuning
 from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
 from bnstudy.origins import file_hash
@@ -22,9 +22,15 @@ Inputs = dict[str, str]
 """Hashes by the name of what was read: `profile`, `ledger lr-sweep`, `file lr-sweep`, `paper templates/x`."""
 
 
+def page_name() -> str:
+    """Return the name of the page's file in the language that is spoken: `report.html`, `report.zh.html`."""
+    return f"report{language.suffix()}.html"
+
+
 def inputs(ablations: Sequence[Ablation], place: Place, paper: Path = PAPER) -> Inputs:
     """Return the hashes of all that a report of these ablations says: their ledgers, the files that declare
-    them, and the report's templates and texts. Fast: no ledger is parsed."""
+    them, the report's templates and texts, and the translations into the language spoken. Fast: no ledger
+    is parsed."""
     found = {"profile": place.profile}
     for ablation in ablations:
         found[f"ledger {ablation.name}"] = file_hash(place, ablation.name)
@@ -33,6 +39,8 @@ def inputs(ablations: Sequence[Ablation], place: Place, paper: Path = PAPER) -> 
             found[f"search {ablation.name}"] = file_hash(place, ablation.name, tuning.PART)
     for path in _texts(paper):
         found[f"paper {path.relative_to(paper).as_posix()}"] = digest(path.read_text(encoding="utf-8"))
+    if language.current() != language.ENGLISH:
+        found["translations"] = digest(language.file(language.current()).read_text(encoding="utf-8"))
     return found
 
 

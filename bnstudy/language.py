@@ -20,6 +20,11 @@ def languages() -> list[str]:
     return [ENGLISH, *sorted(path.stem for path in FOLDER.glob("*.po"))]
 
 
+def file(language: str) -> Path:
+    """Return the file of the translations into a language."""
+    return FOLDER / f"{language}.po"
+
+
 def current() -> str:
     """Return the language that is spoken here."""
     return _CURRENT.get()
@@ -58,5 +63,5 @@ def translations(language: str) -> Mapping[str, str]:
         return {}
     import polib
 
-    catalog = polib.pofile(str(FOLDER / f"{language}.po"), encoding="utf-8")
+    catalog = polib.pofile(str(file(language)), encoding="utf-8")
     return {entry.msgid: entry.msgstr for entry in catalog.translated_entries()}

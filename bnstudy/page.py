@@ -19,9 +19,13 @@ from markupsafe import Markup, escape
 
 from bnstudy import __version__, chapter, references, svg
 from bnstudy.chapter import Exercise
-from bnstudy.language import current, tell
+from bnstudy.freshness import page_name
+from bnstudy.language import current, languages, speaking, tell
 from bnstudy.places import PAPER
 from bnstudy.report import Report, Section
+
+TAGS = {"zh": "zh-CN"}
+"""The languages of pages as browsers know them, where that is not the name of the translation."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,11 @@ def render(
     works = references.load(paper / "references.yml")
     cited = references.used([references.cited(text, works) for text in _texts(report)])
     script = Markup((paper / "templates" / "report.js").read_text(encoding="utf-8"))
-    page = _environment(paper).get_template("report.html")
+    page = environment(paper).get_template("report.html")
     return page.render(
         t=tell,
-        language={"zh": "zh-Hans"}.get(current(), current()),
+        language=TAGS.get(current(), current()),
+        translations=_translations(),
         version=__version__,
         report=report,
         inputs=dict(inputs),
@@ -66,16 +71,27 @@ def render(
     )
 
 
-def _environment(paper: Path) -> Environment:
-    environment = Environment(
+def _translations() -> list[tuple[str, str, str]]:
+    """Return the page in other languages: its file, the language's tag, and what speakers call it."""
+    found = []
+    for language in languages():
+        if language != current():
+            with speaking(language):
+                found.append((page_name(), TAGS.get(language, language), tell("English")))
+    return found
+
+
+def environment(paper: Path) -> Environment:
+    """Return what reads the page's templates."""
+    found = Environment(
         loader=FileSystemLoader(paper / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"code": _code, "sentence": _sentence}
-    return environment
+    found.filters |= {"code": _code, "sentence": _sentence}
+    return found
 
 
 def _code(text: str) -> Markup:
@@ -85,7 +101,7 @@ def _code(text: str) -> Markup:
 
 def _sentence(text: str) -> str:
     """Return a text that begins with a capital and ends with a stop."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+    return tell("{text}.", text=f"{text[:1].upper()}{text[1:].rstrip('.')}")
 
 
 def _hash(script: str) -> str:

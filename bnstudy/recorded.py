@@ -8,7 +8,7 @@ from bnstudy import parties
 from bnstudy.claims import Claim
 from bnstudy.judging import Judged
 from bnstudy.language import tell
-from bnstudy.phrases import amount, interval, is_share, spoken
+from bnstudy.phrases import amount, interval, is_share, listed, spoken
 from bnstudy.recipe import BN_LENET, level_name
 from bnstudy.systems import RECORDED, SYSTEMS, published_runs
 
@@ -137,9 +137,8 @@ def runs(judged: Iterable[Judged]) -> tuple[Number, ...]:
         ours = _finite(held, outcome) if held else []
         for run in published_runs():
             value = float(getattr(run, field.get(printed, printed)))
-            found.append(
-                _number(held, f"{run.source}, {tell(run.implementation)}", outcome, value, ours, ROUNDING)
-            )
+            name = listed((tell(run.source), tell(run.implementation)))
+            found.append(_number(held, name, outcome, value, ours, ROUNDING))
     return tuple(found)
 
 

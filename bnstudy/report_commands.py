@@ -24,7 +24,7 @@ from bnstudy.options import (
     say,
 )
 
-OUTPUT, PAGE, ARTICLE = Path("paper"), "report.html", "report.pdf"
+OUTPUT, ARTICLE = Path("paper"), "report.pdf"
 """Where the report is, unless the user says otherwise."""
 
 
@@ -36,19 +36,19 @@ def report(
     ablations: Extra = None,
     as_json: Json = False,
 ) -> None:
-    """The report from the ledgers, without training: one HTML page that needs nothing else, and a PDF."""
+    """The report from the ledgers, without training: one HTML page that needs nothing else, and a PDF in
+    English."""
     from bnstudy import article, freshness, page
     from bnstudy import report as content
 
     chosen, place = choose(None, True, profile, None, ablations), place_of(results, profile)
-    inputs = freshness.inputs(chosen, place)
     with language.speaking(lang):
+        inputs, name = freshness.inputs(chosen, place), freshness.page_name()
         gathered = content.gather(chosen, place)
         html = page.render(gathered, inputs).encode()
     folder, written = output or OUTPUT, []
     if lang == language.ENGLISH:
         written.append(publish(folder / ARTICLE, article.pdf(gathered)))
-    name = PAGE if lang == language.ENGLISH else f"report.{lang}.html"
     written.append(publish(folder / name, html))  # last, so that its hashes speak for both
     out_json([str(path) for path in written]) if as_json else out("\n".join(map(str, written)))
 
@@ -83,17 +83,22 @@ def status(
 
     place = place_of(results, profile)
     chosen = choose(None, True, profile, seeds, ablations)
-    now = freshness.inputs(chosen, place)
+    now, page = freshness.inputs(chosen, place), OUTPUT / freshness.page_name()
     rows = [
-        views.state(ablation, place) | {"report": freshness.state(OUTPUT / PAGE, now, ablation.name)}
+        views.state(ablation, place) | {"report": freshness.state(page, now, ablation.name)}
         for ablation in chosen
     ]
     if as_json:
         out_json(rows)
         return
     out(views.table(rows, ("name", "done", "missing", "diverged", "failed", "figure", "report")))
-    stale = freshness.why_stale(OUTPUT / PAGE, now)
-    out(f"\nreport {OUTPUT / PAGE}: {stale or 'of these records'}")
+    out(f"\nreport {page}: {freshness.why_stale(page, now) or 'of these records'}")
+    for other in language.languages():
+        with language.speaking(other):
+            page = OUTPUT / freshness.page_name()
+            if other != language.ENGLISH and page.exists():
+                stale = freshness.why_stale(page, freshness.inputs(chosen, place))
+                out(f"report {page}: {stale or 'of these records'}")
     for row in rows if not why else ():
         for note in row["repeated"]:
             say(f"{row['name']}: {note}.")

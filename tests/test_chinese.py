@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from handmade import like_the_paper, made, outcome, table, write
 from matplotlib.font_manager import fontManager
 from test_every_claim import ABLATIONS, invented
 
-from bnstudy import figures, fonts, parties, sentences, study, style
+from bnstudy import figures, fonts, freshness, page, parties, report, sentences, study, style
 from bnstudy.drawing import Drawing
 from bnstudy.errors import BnstudyError
 from bnstudy.factors import Factor, Level
@@ -23,6 +24,12 @@ NAMES = {
     *("quick", "NiN", "VGG", "SGD", "sigmoid"),
 }
 """Words that stay as they are in a Chinese text."""
+
+PAGE = {
+    *("bnstudy", "paper", "Holm", "BCa", "Wilson", "Fashion", "MNIST", "SHA", "CPU", "NaN"),
+    *("Xiao", "Rasul", "Vollgraf"),
+}
+"""The same in the text of a page."""
 
 KINDS = {ablation.figure: name for name, ablation in ABLATIONS.items() if isinstance(ablation.figure, str)}
 """An ablation for each kind of figure."""
@@ -66,6 +73,35 @@ def test_figures_have_real_glyphs_in_their_places(kind: str, tmp_path: Path) -> 
         figures.save(figure, tmp_path, "figure", {})
     assert english(texts(figure)) == set() == english(figure.get_label())
     assert fonts.CHINESE[0] in (tmp_path / "figure.svg").read_text(encoding="utf-8")
+
+
+def page_text(html: str) -> str:
+    """Return what a page says, but for code, names of files, fields, machines, and works."""
+    for part in ("script", "style", "svg", "nav", "code", "pre", "dl"):
+        html = re.sub(rf"<{part}\b.*?</{part}>", " ", html, flags=re.DOTALL)
+    html = re.sub(r'<section id="(provenance|references)".*?</section>', " ", html, flags=re.DOTALL)
+    html = re.sub(
+        r'<a href="(#work-[^"]*|[^"]*.html|#lr-sweep[^"]*)".*?</a>|<td class="wide">.*?</td>', " ", html
+    )
+    return unescape(re.sub(r"<[^>]+>", " ", html.partition("<body>")[2]))
+
+
+def test_the_page_is_chinese_and_leads_to_the_english_one(tmp_path: Path) -> None:
+    ablation = ABLATIONS["lr-sweep"].at("quick")
+    place = study.Place(tmp_path, "quick", print)
+    write(place.folder, ablation, like_the_paper)
+    with speaking("zh"):
+        now = freshness.inputs([ablation], place)
+        html = page.render(report.gather([ablation], place), now)
+    assert english(page_text(html)) <= PAGE
+    assert (
+        '<html lang="zh-CN">' in html and '<a href="report.html" lang="en" hreflang="en">English</a>' in html
+    )
+    assert "translations" in now and "translations" not in freshness.inputs([ablation], place)
+    file = tmp_path / "report.zh.html"
+    file.write_text(html, encoding="utf-8")
+    assert freshness.why_stale(file, now) == ""
+    assert freshness.why_stale(file, now | {"translations": "other"}) == "changed since: translations"
 
 
 def test_the_words_of_somebodys_own_ablation_stay_as_they_are() -> None:

@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from jinja2.ext import extract_from_ast
+
 import bnstudy
 from bnstudy import (
     chapter,
@@ -14,6 +16,7 @@ from bnstudy import (
     figures,
     held,
     origins,
+    page,
     phrases,
     placebo,
     plot_strips,
@@ -25,6 +28,7 @@ from bnstudy.claims import Claim
 from bnstudy.design import Ablation
 from bnstudy.outcome import NUMBERS
 from bnstudy.phrases import is_number, spoken
+from bnstudy.places import PAPER
 from bnstudy.systems import published_runs
 
 PACKAGE = Path(bnstudy.__file__).parent
@@ -39,13 +43,14 @@ TABLES = (
 WORDS = (
     *(contrasts.AVERAGED, figures.ALTERNATIVE, figures.AVERAGED_ALTERNATIVE, held.OWN, origins.UNKNOWN),
     *("cumulative", "averaged weights"),  # of the probe `averages`
+    *(word for result in sentences.RESULTS for word in (result, f"claims {result}")),  # of the page
 )
 
 
 def texts() -> dict[str, str]:
     """Return each text with where it stands, in the order of a translator's reading."""
     found: dict[str, str] = {}
-    for where, text in (*_of_code(), *_of_tables(), *_of_chapter(), *_of_ablations()):
+    for where, text in (*_of_code(), *_of_page(), *_of_tables(), *_of_chapter(), *_of_ablations()):
         if text.strip():
             found.setdefault(text, where)
     return found
@@ -73,6 +78,16 @@ def _constants(arguments: list[ast.expr]) -> Iterator[str]:
                 yield part.value
 
 
+def _of_page() -> Iterator[tuple[str, str]]:
+    """Yield what the page's templates tell: `t("...")`."""
+    for path in sorted((PAPER / "templates").glob("*.html")):
+        tree = page.environment(PAPER).parse(path.read_text(encoding="utf-8"))
+        for _, _, text in extract_from_ast(tree, gettext_functions=("t",)):
+            first = text[0] if isinstance(text, tuple) else text
+            if first:  # a variable has none
+                yield path.name, first
+
+
 def _of_tables() -> Iterator[tuple[str, str]]:
     yield "phrases.py", ", "
     for table in TABLES:
@@ -82,7 +97,8 @@ def _of_tables() -> Iterator[tuple[str, str]]:
     yield from (("outcome.py", spoken(outcome)) for outcome in NUMBERS)
     for item in _items():
         yield "checklist.py", item
-    yield from (("published_runs.csv", run.implementation) for run in published_runs())
+    for run in published_runs():
+        yield from (("published_runs.csv", text) for text in (run.source, run.implementation))
 
 
 def _items() -> Iterator[str]:
