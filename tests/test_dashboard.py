@@ -283,7 +283,7 @@ def watched(process: subprocess.Popen[str]) -> set[str]:
     """Return the command lines of a process and its children while it runs, and its children's variables."""
     seen: set[str] = set()
     while process.poll() is None:
-        time.sleep(0.02)
+        time.sleep(0.1)
         try:
             main = psutil.Process(process.pid)
             seen.add(" ".join(main.cmdline()))
