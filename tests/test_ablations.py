@@ -16,13 +16,13 @@ from bnstudy.recipe import Recipe
 
 TRIALS = {
     "architectures": 40,
-    "batch-of-one": 20,
+    "batch-of-one": 32,
     "batch-size": 180,
     "bias-removal": 80,
     "bn-per-layer": 160,
     "bn-placement": 60,
     "convergence": 20,
-    "depth": 150,
+    "depth": 240,
     "dropout-swap": 140,
     "fixed-affine": 120,
     "ghost-batch": 120,
