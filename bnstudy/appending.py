@@ -1,7 +1,9 @@
-"""Files that only grow: written at the end in one piece or not at all."""
+"""Files that only grow: written at the end in one piece or not at all, and read from the beginning."""
 
+import gc
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -39,3 +41,15 @@ def write(file: FileIO, data: bytes, *, flush: bool) -> None:
         with suppress(OSError):  # at worst a torn line stays, which the next start sets aside
             file.truncate(size)
         raise
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Read many lines without looking for garbage among them, which takes a third of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -10,7 +10,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 from pydantic_core import from_json
 
-from bnstudy.appending import tail, write
+from bnstudy.appending import reading, tail, write
 
 
 class Backend(BaseJournalBackend):
@@ -46,8 +46,9 @@ def open_journal(path: Path, notify: Callable[[str], None]) -> JournalStorage:
     """Return the storage in a file; a damaged one is set aside, and the queue is rebuilt from the ledger."""
     try:
         _check_end(path)
-        journal = JournalStorage(Backend(path))
-        _check(journal)
+        with reading():
+            journal = JournalStorage(Backend(path))
+            _check(journal)
         return journal
     except OSError:
         raise

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from bnstudy.appending import append, tail
+from bnstudy.appending import append, reading, tail
 from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
 from bnstudy.outcome import Outcome
@@ -51,7 +51,7 @@ class Ledger:
     def records(self) -> list[Record]:
         """Return every record, in the order of the file; a torn last line is skipped, with a warning."""
         found = []
-        with _telling(f"Cannot read {self.path}"):
+        with _telling(f"Cannot read {self.path}"), reading():
             for number, line in self._lines():
                 if not line.endswith(b"\n") and is_torn(line):
                     self._notify(

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
 from bnstudy import retries
+from bnstudy.appending import reading
 from bnstudy.design import Ablation, Trial
 from bnstudy.errors import BnstudyError
 from bnstudy.executors import Done, Executor, Failed, Progress
@@ -179,6 +180,7 @@ class Run:
     `again`: only failed trials with such a status run.
     """
 
+    @reading()
     def __init__(
         self,
         ablation: Ablation,
