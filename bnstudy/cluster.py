@@ -3,14 +3,10 @@
 Ray finds places, carries jobs, images and results, and tells who died; the coordinator alone retries.
 """
 
-import logging
-import os
-import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,20 +18,18 @@ import numpy.typing as npt
 from bnstudy import provenance
 from bnstudy.errors import BnstudyError, unknown
 from bnstudy.executors import STARTS, Done, Event, Failed, Progress, Run, attempt, in_short, is_lost
+from bnstudy.joining import address_of, joined, unreachable
 from bnstudy.packs import Job, Pack
 
 Content = npt.NDArray[np.uint8]
 Keep = Callable[[Content], Path]
 """Makes a checked file of images that were sent; importable by name, like what trains a pack."""
 
-ADDRESS = "127.0.0.1:6379"
-"""Where `ray start --head` listens unless it is told otherwise."""
-
-REACH_SECONDS = 10
-"""Ray itself tries a dead address for more than five minutes."""
-
 NO_NODE_SECONDS = 600
 """How long a run waits for a node after its last one is gone; a preempted one is back within minutes."""
+
+NO_HEAD_SECONDS = 30
+"""How long a run waits for a head that does not answer; after 60, Ray ends this process without a word."""
 
 RESOURCES = {"cpu": "CPU", "cuda": "GPU"}
 """What Ray calls a place for one worker on each kind of device."""
@@ -102,14 +96,16 @@ class Cluster:
         self.run, self.keep, self.limit, self.refused = run, keep, limit, 0
         self.pool: list[Worker] = []
         self.images: dict[Path, Any] = {}
+        self.places: dict[str, int] = {}
         self.abandoned: list[Event] = []
         if device not in ("auto", *RESOURCES):
             raise unknown("device of a Ray cluster", device, ("auto", *RESOURCES), "Ray chooses the GPU.")
+        self.address = address_of(address)
         self.opened = ExitStack()
         try:
-            self.ray = self.opened.enter_context(_joined(address or os.environ.get("RAY_ADDRESS") or ADDRESS))
+            self.ray = self.opened.enter_context(joined(self.address))
             self.device = self._device(device)
-            self.seen = time.monotonic()
+            self.looked, self.seen = 0.0, time.monotonic()
             self._look()
         except BaseException:
             self.close()
@@ -138,6 +134,9 @@ class Cluster:
             told, self.abandoned = self.abandoned, []
             return told
         awaited = [worker.awaited for worker in self.pool if worker.awaited is not None]
+        if not awaited:  # the last worker died, and the next look is some way off
+            time.sleep(seconds)
+            return []
         if not self.ray.wait(awaited, timeout=seconds)[0]:  # it waits for the first alone
             return []
         ready, _ = self.ray.wait(awaited, num_returns=len(awaited), timeout=0)
@@ -172,17 +171,22 @@ class Cluster:
         return {n["NodeID"]: int(n["Resources"].get(resource, 0)) for n in self.ray.nodes() if n["Alive"]}
 
     def _look(self) -> None:
-        """Let idle workers of dead nodes go, and start one for each new place."""
-        places = self._places(self.device)
-        for worker in [w for w in self.pool if w.free and w.node not in places]:
+        """Once a second let idle workers of dead nodes go, and start one for each new place."""
+        now = time.monotonic()
+        if now - self.looked < 1:
+            return
+        self.looked = now
+        if unreachable(self.address):
+            if now - self.seen > NO_HEAD_SECONDS:
+                raise _gone(f"does not answer at {self.address} any more")
+            return
+        self.places = self._places(self.device)
+        for worker in [w for w in self.pool if w.free and w.node not in self.places]:
             self._dismiss(worker)
-        count = sum(places.values())
-        self.seen = time.monotonic() if count else self.seen
-        if time.monotonic() - self.seen > NO_NODE_SECONDS:
-            raise BnstudyError(
-                f"The Ray cluster has had no {self.device} for {NO_NODE_SECONDS // 60} minutes. What is "
-                "recorded is safe: start nodes, then run the command again."
-            )
+        count = sum(self.places.values())
+        self.seen = now if count else self.seen
+        if now - self.seen > NO_NODE_SECONDS:
+            raise _gone(f"has had no node to train on for {NO_NODE_SECONDS // 60} minutes")
         while len(self.pool) < min(self.limit, max(1, count)):
             self.pool.append(self._started())
 
@@ -242,13 +246,19 @@ class Cluster:
             ) from error
         if isinstance(error, self.ray.exceptions.RayTaskError):
             return [Failed(worker.pack, "crashed", in_short(error.cause))]
-        gone = "process" if worker.node in self._places(self.device) else "node"
+        gone = "process" if worker.node in self.places else "node"
         return [Failed(worker.pack, "lost", f"its Ray {gone} died ({type(error).__name__})")]
 
     def _dismiss(self, worker: Worker) -> None:
         self.pool.remove(worker)
         with suppress(Exception):  # it is dead, or the cluster is
             self.ray.kill(worker.actor)
+
+
+def _gone(what: str) -> BnstudyError:
+    return BnstudyError(
+        f"The Ray cluster {what}. What is recorded is safe: start Ray again, then run the command again."
+    )
 
 
 def _with_host(end: Done | Failed, worker: Worker) -> Done | Failed:
@@ -262,47 +272,3 @@ def _with_host(end: Done | Failed, worker: Worker) -> Done | Failed:
 def _named(code: dict[str, Any]) -> str:
     """Return which code this is, as a person tells it from another."""
     return f"version {code['version']}, commit {str(code['commit'])[:9]}, sources {code['sources'][:9]}"
-
-
-@contextmanager
-def _joined(address: str) -> Iterator[Any]:
-    """Yield Ray, connected to a cluster until the block ends.
-
-    Ray prints the deaths of nodes and workers to standard output, which is the results' alone, and takes
-    SIGTERM, which must end a run like Ctrl-C.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise BnstudyError(
-            "--executor ray needs Ray, which is not installed: pip install 'bnstudy[ray]'."
-        ) from None
-    _reach(address)
-    asked = signal.getsignal(signal.SIGTERM)
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        try:
-            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
-        except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise BnstudyError(f"Cannot join the Ray cluster at {address}: {reason}") from error
-        finally:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, asked)
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
-
-
-def _reach(address: str) -> None:
-    """Raise `BnstudyError` where nobody listens at `host:port` or `ray://host:port`."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not (host and port.isdecimal() and int(port) < 1 << 16):
-        raise BnstudyError(f"--ray-address {address!r} is no address: it must be host:port, as {ADDRESS}.")
-    try:
-        socket.create_connection((host, int(port)), REACH_SECONDS).close()
-    except OSError as error:
-        raise BnstudyError(
-            f"No Ray cluster answers at {address} ({error.strerror or error}). `ray start --head` starts one "
-            "on this machine, --ray-address HOST:PORT names another."
-        ) from error

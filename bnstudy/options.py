@@ -40,7 +40,7 @@ ExecutorName = Annotated[
 ]
 RayAddress = Annotated[
     str | None,
-    typer.Option(help="host:port; default $RAY_ADDRESS, else this machine's Ray.", show_default=False),
+    typer.Option(help="host:port of its head; default $RAY_ADDRESS, else here.", show_default=False),
 ]
 Seeds = Annotated[
     int | None, typer.Option(help="Seeds; default the profile's number.", min=1, show_default=False)

@@ -169,6 +169,27 @@ def test_a_pack_that_hangs_is_abandoned_with_its_worker(pool: Cluster, stage: Pa
     hold.unlink()
 
 
+def test_a_cluster_that_is_gone_is_told(pool: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray ends the process a minute after its head has died, with a line of its own."""
+    until(pool, lambda seen: pool.free())
+    with monkeypatch.context() as patch, pytest.raises(BnstudyError, match="recorded is safe: start") as told:
+        patch.setattr(cluster, "unreachable", lambda address: "Connection refused")
+        patch.setattr(pool, "looked", 0)
+        assert pool.events(0) == [], "not at once: it may come back"
+        patch.setattr(cluster, "NO_HEAD_SECONDS", -1)
+        patch.setattr(pool, "looked", 0)
+        pool.events(0)
+    assert f"does not answer at {pool.address} any more" in str(told.value)
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(BnstudyError, match="no node to train on for 10 min"),
+    ):
+        patch.setattr(pool, "_places", lambda device: {})
+        patch.setattr(pool, "looked", 0)
+        patch.setattr(pool, "seen", time.monotonic() - 601)
+        pool.events(0)
+
+
 def test_closing_kills_what_trains(pool: Cluster, stage: Path) -> None:
     until(pool, lambda seen: pool.free())
     (stage / "3.pid").unlink()
@@ -340,7 +361,7 @@ def test_an_address_that_nobody_answers_is_told_at_once() -> None:
     assert time.monotonic() - start < 10
 
 
-@pytest.mark.parametrize("address", ["here", "here:", ":6379", "here:ray", "here:99999"])
+@pytest.mark.parametrize("address", ["here", "here:", ":6379", "here:ray", "here:99999", "ray://here:10001"])
 def test_an_address_that_is_none_is_told(address: str) -> None:
     with pytest.raises(BnstudyError, match=f"--ray-address '{address}' is no address: it must be host:port"):
         Cluster(fakes.train, fakes.keep, address=address, limit=1)

@@ -35,8 +35,8 @@ MACHINE = modules(
 )
 BOOKS = modules(
     """
-    appending clocks cluster executors interrupts journal language ledger mistakes places provenance record
-    registry retries schedule search storage tuning watched
+    appending clocks cluster executors interrupts joining journal language ledger mistakes places
+    provenance record registry retries schedule search storage tuning watched
     """
 )
 JUDGEMENT = modules(
