@@ -609,15 +609,20 @@ def test_bench_prints_what_was_measured(door: Door, monkeypatch: pytest.MonkeyPa
     from bnstudy import bench
 
     def measure(
-        workers: int, epochs: int, data_dir: Path | None, say: Callable[[str], None], case: str
+        workers: int, epochs: int, data_dir: Path | None, say: Callable[[str], None], case: str, **asked: Any
     ) -> dict[str, Any]:
+        assert asked == {"repetitions": 3, "pack_sizes": True, "operators": False}
         say("1/3 bnstudy: 30,000 images/s")
         seen = {"bnstudy": [30_000.0, 29_000.0, 31_000.0], "plain": [10_000.0, 9_000.0, 11_000.0]}
         speeds = {"steps": [40_000.0] * 3, "peak": [100.0] * 3}
-        asked = {"case": case, "workers": workers, "epochs": epochs}
-        return {**asked, **bench._compared(seen), **bench._of_peak({**seen, **speeds}, BN_LENET)}
+        about = {"case": case, "workers": workers, "epochs": epochs, "provenance": {}}
+        sizes = {"pack": 8, "pack_sizes": {"2": [20_000.0] * 3}}
+        return {**about, **bench._compared(seen), **bench._of_peak({**seen, **speeds}, BN_LENET), **sizes}
 
     monkeypatch.setattr(bench, "measure", measure)
-    shown = door("bench", "--workers", "1", "--epochs", "1")
+    shown = door("bench", "--workers", "1", "--epochs", "1", "--pack-sizes", "-o", "kept")
     assert "  bnstudy to plain: 3.0 times" in shown.out.splitlines() and shown.err
-    assert door("bench", "--json").json["ratios"] == {"bnstudy to plain": 3.0}
+    assert sorted(path.name for path in Path("kept").iterdir()) == [
+        f"bn-lenet.{kind}" for kind in ("json", "png", "svg")
+    ]
+    assert door("bench", "--pack-sizes", "--json").json["ratios"] == {"bnstudy to plain": 3.0}
