@@ -220,3 +220,32 @@ def test_a_folder_that_may_not_be_written_to_is_a_sentence(
     (tmp_path / "results").mkdir(mode=0o555)
     command = begin(before=without_override)
     assert_one_sentence(command, "Cannot write to results/smoke: Permission denied.")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 KiB at `results`, where this user may mount one."""
+    place = tmp_path / "results"
+    place.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24k", "none", place], capture_output=True
+    ).returncode:
+        pytest.skip("only root may mount a file system; RLIMIT_FSIZE stands for it above")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_after_space_is_made_the_same_command_goes_on(
+    begin: Callable[..., Command], undisturbed: Command, small_disk: Path
+) -> None:
+    command = begin()
+    assert command.end() == 1
+    last = command.says().splitlines()[-1]
+    assert last.startswith("bnstudy: Cannot write to ") and "No space left on device" in last
+    recorded = command.outcomes()
+    assert len(recorded) < TRIALS and recorded.items() <= undisturbed.outcomes().items()
+
+    subprocess.run(["mount", "-o", "remount,size=4m", small_disk], check=True)
+    command = begin()
+    assert command.end() == 0, command.says()
+    assert command.outcomes() == undisturbed.outcomes()

@@ -1,6 +1,7 @@
 """What runs, in which order, and what remains when anything breaks at any moment: the same ledger."""
 
 import ast
+import errno
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import FileIO
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -23,6 +25,7 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from bnstudy import appending, executors, schedule, storage
+from bnstudy import journal as journal_module
 from bnstudy import ledger as ledger_module
 from bnstudy.design import Ablation, Factor, Level, across
 from bnstudy.errors import BnstudyError
@@ -453,6 +456,37 @@ def test_a_storage_that_breaks_during_the_run_is_a_sentence(
     execute(tmp_path)
     assert fakes.seen(ledger_in(tmp_path)) == undisturbed()
     assert_mirrored(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_disk_that_refuses_from_any_write_on_is_a_sentence_and_loses_nothing(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Full, turned read-only, or broken: half of the data is written, and nothing can be undone."""
+    real = appending.write
+    for last in range(0, 42, 3):
+        folder, left = tmp_path_factory.mktemp("refusing"), [last]
+
+        def refuse(file: FileIO, data: bytes, *, flush: bool, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] >= 0:
+                real(file, data, flush=flush)
+                return
+            if left[0] == -1:
+                file.write(data[: len(data) // 2])
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(appending, "write", refuse)
+            patch.setattr(journal_module, "write", refuse)
+            with pytest.raises(BnstudyError, match=os.strerror(number)) as caught:
+                execute(folder)
+        assert "\n" not in str(caught.value) and "again" in str(caught.value)
+        kept = ledger_in(folder).recorded()
+        assert all(fakes.outcome(t) == kept[t.id].outcome for t in TRIALS if t.id in kept)
+        ledger_in(folder).set_aside_torn_line()
+        execute(folder)
+        assert fakes.seen(ledger_in(folder)) == undisturbed()
 
 
 def test_a_storage_deleted_in_the_middle_of_a_run_loses_nothing(tmp_path: Path) -> None:
