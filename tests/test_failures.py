@@ -249,3 +249,33 @@ def test_after_space_is_made_the_same_command_goes_on(
     command = begin()
     assert command.end() == 0, command.says()
     assert command.outcomes() == undisturbed.outcomes()
+
+
+REAL_KILLS = int(os.environ.get("BNSTUDY_REAL_KILLS", "3"))
+
+
+@pytest.mark.timeout(120 + 60 * REAL_KILLS)
+def test_random_kills_of_real_trainings_give_the_same_bits(
+    begin: Callable[..., Command], undisturbed: Command
+) -> None:
+    """As many as wanted by `BNSTUDY_REAL_KILLS=10`: the coordinator or a worker, at random moments."""
+    kills, command = 0, begin()
+    while kills < REAL_KILLS and command.process.poll() is None:
+        wait_until(command, 0)
+        time.sleep(random.uniform(0, 0.5))
+        victims = [command.process.pid] if random.random() < 0.5 else workers_of(command)
+        if victims and command.process.poll() is None:
+            os.kill(random.choice(victims), signal.SIGKILL)
+            kills += 1
+        if victims == [command.process.pid]:
+            command.end()
+            command = begin()
+    for _ in range(3):  # a pack whose worker was killed three times is run again
+        command.end()
+        command = begin()
+    assert command.end() == 0, command.says()
+    records = [json.loads(line) for line in command.ledger.read_text().splitlines()]
+    print(f"{kills} kills")
+    assert kills > 0
+    finished = {r["trial"]: json.dumps(r["outcome"]) for r in records if r["outcome"]["status"] != "lost"}
+    assert finished == undisturbed.outcomes()
