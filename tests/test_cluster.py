@@ -64,6 +64,8 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="ray") as folder:
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (TESTS.parent, TESTS))))
         patch.setenv("BNSTUDY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("RAY_TMPDIR", folder)  # where Ray notes the cluster's address; it makes no folder for it
+        (Path(folder) / "ray").mkdir()
         started = Nodes(folder)
         yield started
         started.several.shutdown()

@@ -91,10 +91,11 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
         assert (ROOT / link).exists(), link
 
 
-def test_the_answer_of_the_readme_is_that_of_the_committed_records() -> None:
+@pytest.mark.parametrize("name", ["lr-sweep", "bias-removal", "bn-per-layer", "momentum"])
+def test_the_answers_of_the_readme_are_those_of_the_committed_records(name: str) -> None:
     place = study.Place(ROOT / "results" / "example", "quick", say=pytest.fail)
-    ablation = registry.find().get("lr-sweep").at("quick")
+    ablation = registry.find().get(name).at("quick")
     judged = study.judge(ablation, place)
     assert len(judged.finished) == len(ablation.trials)
     assert judged.answer in " ".join(README.replace("\n> ", " ").split())
-    assert study.stale_figure(ablation, place, place.ledger("lr-sweep").recorded()) == ""
+    assert study.stale_figure(ablation, place, place.ledger(name).recorded()) == ""
