@@ -43,7 +43,7 @@ report: $(STAMP)
 	$(BIN)/bnstudy report --lang zh $(ARGS)
 
 test: $(STAMP)
-	$(BIN)/pytest -n auto --dist loadgroup -m "not alone"
+	$(BIN)/pytest -n auto -m "not alone"
 	$(BIN)/pytest -m alone
 
 lint: $(STAMP)

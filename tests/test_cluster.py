@@ -24,7 +24,7 @@ from bnstudy.ledger import Ledger
 from bnstudy.packs import Job, Pack, plan
 from bnstudy.study import Machinery, Place
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster, in one of the processes, its tests in this order
+pytestmark = pytest.mark.alone  # one cluster for all tests, in this order
 
 TESTS = Path(__file__).parent
 PACKS = plan(fakes.design(seeds=4))[::2]

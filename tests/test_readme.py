@@ -38,7 +38,7 @@ def test_every_command_of_the_readme_exists_with_its_options(command: str) -> No
 
 def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"make ([a-z-]+)", README))
+    targets = set(re.findall(r"(?:^|`)make ([a-z-]+)", README, flags=re.MULTILINE))
     ablations = {path.stem.replace("_", "-") for path in (ROOT / "ablations").glob("[a-z]*.py")}
     assert targets <= set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE)) | ablations
     assert {"lr-sweep", "test", "setup"} <= targets
