@@ -91,7 +91,7 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
         assert (ROOT / link).exists(), link
 
 
-@pytest.mark.parametrize("name", ["lr-sweep", "bias-removal", "bn-per-layer", "momentum"])
+@pytest.mark.parametrize("name", ["lr-sweep", "bias-removal", "bn-per-layer", "lite-bn", "momentum"])
 def test_the_answers_of_the_readme_are_those_of_the_committed_records(name: str) -> None:
     place = study.Place(ROOT / "results" / "example", "quick", say=pytest.fail)
     ablation = registry.find().get(name).at("quick")
