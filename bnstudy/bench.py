@@ -51,13 +51,14 @@ def measure(
         raise unknown("case", case, CASES)
     asked = Asked(CASES[case], data.fetch(data_dir, say), workers, epochs)
     jobs = {"bnstudy": work.run_pack, "plain": peers.plain_loop, "steps": bench_steps.speed}
-    jobs |= {"peak": bench_steps.products, "operators": bench_steps.operators}
+    jobs |= {"peak": bench_steps.products} | ({"operators": bench_steps.operators} if operators else {})
     pools: dict[str, Pool] = {}
     try:
         for name, run in jobs.items():
             pools[name] = Pool(run, ["cpu"] * workers)
             _warm(pools[name], workers)
-        sizes = PACK_SIZES if pack_sizes else ()
+        planned = len(_packs(asked)[0].trials)
+        sizes = [size for size in PACK_SIZES if size != planned] if pack_sizes else []
         whole, speeds = _peers(pools, asked, case, say), _speeds(pools, asked, sizes)
         seen = _interleaved(whole | speeds, repetitions, say)
         spent = _finish(pools["operators"], _packs(asked), asked.images)[0].provenance if operators else {}
@@ -71,8 +72,8 @@ def measure(
         "epochs": epochs,
         **_compared({name: seen[name] for name in whole}),
         **_of_peak(seen, asked.case.recipe(epochs)),
-        "pack": len(_packs(asked)[0].trials),
-        "pack_sizes": {str(size): seen[_of(size)] for size in sizes},
+        "pack": planned,
+        "pack_sizes": {str(n): seen["steps" if n == planned else _of(n)] for n in PACK_SIZES if pack_sizes},
         **spent,
         "provenance": {**provenance.code(), **provenance.host()},
     }

@@ -12,12 +12,15 @@ from typing import Any
 
 from bnstudy import certify, study
 from bnstudy.certify import MEASURED, PACK_SIZE
-from bnstudy.errors import BnstudyError
+from bnstudy.places import publish, unwritable
 from bnstudy.recipe import REVISIONS, level_name
 from bnstudy.sampling import Asked, Sample, draw
 from bnstudy.verify import Rerun, Shown, rigged, verify
 from bnstudy.views import assignments, table, tally
 from bnstudy.words import counted
+
+COPY = "or verify a copy of the folder with --results"
+"""What else there is to do where a certificate cannot be written."""
 
 CERTIFIED = ("bitwise", "within tolerance")
 
@@ -50,7 +53,7 @@ def make(asked: Asked, margin: float, place: study.Place, machinery: study.Machi
         value = content(asked, margin, sample, found, trainer.facts)
     path = folder / f"{value['made'].replace(':', '')}-seed-{asked.seed}.json"
     value = {"profile": place.profile} | value
-    _publish(path, value)
+    publish(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode(), COPY)
     return value | {"path": str(path)}
 
 
@@ -130,25 +133,8 @@ def _folder(place: study.Place) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error, COPY) from error
     return path
-
-
-def _publish(path: Path, value: Row) -> None:
-    """Write a certificate by temporary file and rename."""
-    try:
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
-        unfinished.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> BnstudyError:
-    return BnstudyError(
-        f"Cannot write {path}: {error.strerror or error}. Free the disk or mend the permission, or verify a "
-        "copy of the folder with --results."
-    )
 
 
 def text(value: Row) -> str:

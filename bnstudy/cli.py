@@ -245,7 +245,7 @@ def bench(
     if output:
         from bnstudy import figures, plot_bench
 
-        paths = figures.save(plot_bench.benchmark(measured), output, case, measured)
+        paths = figures.save(plot_bench.benchmark(measured), output, case, measured, "bench")
         say(f"Kept as {', '.join(map(str, paths))}.")
     out_json(measured) if as_json else out(benchmark.text(measured))
 

@@ -96,8 +96,13 @@ def _own(drawing: Drawing, function: Callable[[Drawing], Any]) -> Figure:
     return figure
 
 
-def save(figure: Figure, folder: Path, name: str, sidecar: Mapping[str, Any]) -> list[Path]:
-    """Write a figure as SVG and PNG with its sidecar, each by temporary file and rename; return the paths."""
+def save(
+    figure: Figure, folder: Path, name: str, sidecar: Mapping[str, Any], command: str = "figures"
+) -> list[Path]:
+    """Write a figure as SVG and PNG with its sidecar, each by temporary file and rename; return the paths.
+
+    `command` is the one to give again where they cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for suffix in SUFFIXES:
@@ -112,6 +117,6 @@ def save(figure: Figure, folder: Path, name: str, sidecar: Mapping[str, Any]) ->
     except OSError as error:
         raise BnstudyError(
             f"Cannot write figures to {folder}: {error.strerror or error}. "
-            "Free the disk or mend the permission, then `bnstudy figures`."
+            f"Free the disk or mend the permission, then `bnstudy {command}`."
         ) from error
     return [folder / f"{name}.{suffix}" for suffix in (*SUFFIXES, "json")]

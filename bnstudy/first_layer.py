@@ -64,7 +64,8 @@ class _First(torch.autograd.Function):
         patches = fused.patches(x, kernel, 0)
         images, height, width = patches.shape[1:]
         flat = patches.flatten(1)[: matrix.shape[1]]
-        gram = _products(x, kernel) if norm is not None and norm.uses_batch else None
+        moving = norm is not None and norm.uses_batch
+        gram = _products(x, kernel) if moving else np.zeros((kernel**2 + 1,) * 2)
         formula = Formula.of(norm, weight, bias, x.new_zeros(channels), lambda: _moments(matrix, gram))
         columns = tuple(np.tile(values, width) for values in formula.vectors)
         rows = x.new_empty(images if keep else min(CHUNK, images), height, width * channels)
@@ -92,7 +93,6 @@ class _First(torch.autograd.Function):
             return None, d.t(), *[None] * 6
         center, scale, _ = formula.vectors
         d_matrix = np.empty(matrix.shape, center.dtype)
-        gram = np.zeros((len(flat) + 1,) * 2) if gram is None else gram
         kernels.through_products(matrix.numpy(), gram, center, scale, *through, d.numpy(), d_matrix)
         return None, torch.from_numpy(d_matrix), d_weight, d_bias, *[None] * 4
 
@@ -111,9 +111,8 @@ def _products(x: Tensor, kernel: int) -> NDArray[Any]:
     return gram
 
 
-def _moments(matrix: Tensor, gram: NDArray[Any] | None) -> Moments:
+def _moments(matrix: Tensor, gram: NDArray[Any]) -> Moments:
     """Return the moments of matrix @ patches."""
-    assert gram is not None  # made whenever a batch's moments are asked for
     mean, var = np.empty(len(matrix)), np.empty(len(matrix))
     kernels.moments_of_products(matrix.detach().numpy(), gram, mean, var)
     return mean, var, int(gram[-1, -1])

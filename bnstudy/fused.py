@@ -140,7 +140,7 @@ class Formula:
         self, sums: NDArray[Any], dtype: torch.dtype
     ) -> tuple[Tensor | None, Tensor | None, tuple[NDArray[Any], NDArray[Any]] | None]:
         """Return the gradients of weight and bias, and what `kernels.through_moments` multiplies deviations
-        and ones with, [channels] each, or `None` where no moments moved.
+        and ones with, [channels] each: zeros where the moments are not the batch's. `None` without a formula.
 
         sums: float64 [2, width * channels], the gradients of scale and shift.
         """

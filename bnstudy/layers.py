@@ -73,7 +73,8 @@ class PackedConv2d(nn.Module):
         is the weight of a constant input, since a sum of its gradient rounds differently in wider packs.
         """
         kernel = self.weight.shape[-1]
-        columns = self.patches(x, kernel, self.padding)  # [in * kernel * kernel + 1, batch, height', width']
+        take = patches if x.requires_grad else self.patches  # our own loop has no way back to pixels
+        columns = take(x, kernel, self.padding)  # [in * kernel * kernel + 1, batch, height', width']
         matrix = self.matrix()
         y = columns.flatten(1)[: matrix.shape[1]].t() @ matrix.t()
         return y.view(*columns.shape[1:], -1).permute(0, 3, 1, 2)

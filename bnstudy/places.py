@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnstudy.design import Ablation
+from bnstudy.errors import BnstudyError
 from bnstudy.language import tell
 
 if TYPE_CHECKING:
@@ -23,6 +24,28 @@ RESULTS, PROFILE = Path("results"), "quick"
 _PACKAGE = Path(__file__).resolve().parent
 PAPER = folder if (folder := _PACKAGE / "paper").is_dir() else _PACKAGE.parent / "paper"
 """Templates, works and texts of the report: the wheel carries them inside the package."""
+
+
+def publish(path: Path, content: bytes, advice: str) -> Path:
+    """Write a file that others see either whole or not at all; return its path.
+
+    Raises `BnstudyError` where it cannot be written: "... Free the disk or mend the permission, {advice}."
+    """
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    except OSError as error:
+        raise unwritable(path, error, advice) from error
+    return path
+
+
+def unwritable(path: Path, error: OSError, advice: str) -> BnstudyError:
+    """Return the sentence on what cannot be written."""
+    return BnstudyError(
+        f"Cannot write {path}: {error.strerror or error}. Free the disk or mend the permission, {advice}."
+    )
 
 
 @dataclass(frozen=True)

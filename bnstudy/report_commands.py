@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from bnstudy import language
-from bnstudy.errors import BnstudyError
 from bnstudy.options import (
     QUICK,
     RESULTS,
@@ -23,9 +22,12 @@ from bnstudy.options import (
     place_of,
     say,
 )
+from bnstudy.places import publish
 
 OUTPUT, ARTICLE = Path("paper"), "report.pdf"
 """Where the report is, unless the user says otherwise."""
+
+ELSEWHERE = "or choose another folder with -o"
 
 
 def report(
@@ -48,24 +50,9 @@ def report(
         html = page.render(gathered, inputs).encode()
     folder, written = output or OUTPUT, []
     if lang == language.ENGLISH:
-        written.append(publish(folder / ARTICLE, article.pdf(gathered)))
-    written.append(publish(folder / name, html))  # last, so that its hashes speak for both
+        written.append(publish(folder / ARTICLE, article.pdf(gathered), ELSEWHERE))
+    written.append(publish(folder / name, html, ELSEWHERE))  # last, so that its hashes speak for both
     out_json([str(path) for path in written]) if as_json else out("\n".join(map(str, written)))
-
-
-def publish(path: Path, content: bytes) -> Path:
-    """Write a file that others see either whole or not at all; return its path."""
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    except OSError as error:
-        raise BnstudyError(
-            f"Cannot write {path}: {error.strerror or error}. Free the disk or mend the permission, or "
-            "choose another folder with -o."
-        ) from error
-    return path
 
 
 def status(

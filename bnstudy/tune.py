@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bnstudy import retries, study, tuning
 from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
+from bnstudy.places import publish
 from bnstudy.tuning import OBJECTIVE, PART, ROUND, SEEDS, Found
 from bnstudy.views import assignments, paragraph, table
 from bnstudy.words import counted
@@ -102,16 +103,10 @@ def _arm(found: Found) -> Row:
 
 
 def _write(value: Row, place: study.Place, name: str) -> None:
-    """Publish what was found beside the search's ledger: by temporary file and rename."""
-    folder = place.folder / PART
-    try:
-        (folder / f".{name}.tmp").write_text(json.dumps(value, indent=1) + "\n")
-        (folder / f".{name}.tmp").replace(folder / f"{name}.json")
-    except OSError as error:
-        raise BnstudyError(
-            f"Cannot write to {folder}: {error.strerror or error}. Free the disk or mend the permission, "
-            f"then `bnstudy tune {name}{place.options}`."
-        ) from error
+    """Publish what was found beside the search's ledger."""
+    content = json.dumps(value, indent=1) + "\n"
+    advice = f"then `bnstudy tune {name}{place.options}`"
+    publish(place.folder / PART / f"{name}.json", content.encode(), advice)
 
 
 def text(value: Row) -> str:

@@ -80,10 +80,15 @@ def test_a_trial_s_bits_do_not_depend_on_the_size_of_its_pack(name: str, trials:
 
 
 def test_pixels_that_need_a_gradient_take_the_parts() -> None:
-    """FGSM moves the pixels: only the framework's operations lead back to them."""
-    net, x = nets.build([BN_LENET] * 2, [0, 1]), pixels(torch.float32).requires_grad_()
-    (gradient,) = torch.autograd.grad(net(x).sum(), x)
-    assert gradient.shape == x.shape and gradient.abs().sum() > 0
+    """Only the framework's operations lead back to them."""
+    x = pixels(torch.float64).requires_grad_()
+    weights = torch.randn(10, generator=torch.Generator().manual_seed(8)).double()  # logits alone sum to 0
+    found, wanted = (
+        torch.autograd.grad((net(x).square() * weights).sum(), x)[0]
+        for net in (built({}), nets.build([BN_LENET] * 3, [0, 1, 2]).double())
+    )
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11)
+    assert found.abs().sum() > 0
 
 
 def test_networks_that_it_is_not_made_for_keep_their_parts() -> None:
