@@ -1,14 +1,26 @@
-"""The convolution of LeNet's second layer, with a faster gradient of its input."""
+"""The convolution of LeNet's second layer, with a faster gradient of its input.
+
+The framework spends a vector of 16 on the 6 inputs of a group: 19 ms for 8 x 256 images. Here two vectors
+hold a kernel row's columns and inputs, 5 x 6 of them: 9.5 ms in the same run.
+"""
 
 from typing import Any
 
+import numpy as np
 import torch
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 from torch import Tensor
 from torch.nn import functional as F
 
-from bnstudy import kernels
+from bnstudy.kernels import OPTIONS
 
-ROW, OUTPUTS = kernels.ROW, kernels.OUTPUTS
+OUTPUTS, ROW = 16, 32
+"""Outputs, and kernel columns x inputs filled up: LeNet's second convolution has 16 and 30."""
+
+BLOCK = 4
+"""Places below each other that share what is loaded of a weight: their 4 x 32 sums fill 8 vectors of 16."""
 
 
 def fits(weight: Tensor, stride: int, padding: int) -> bool:
@@ -50,5 +62,88 @@ def _input_gradient(gradient: Tensor, weight: Tensor, x: Tensor) -> Tensor:
     rows = F.pad(rows, [0, ROW - kernel * inputs]).contiguous()
     dx = torch.empty_like(x.permute(0, 2, 3, 1), memory_format=torch.contiguous_format)
     places = gradient.permute(0, 2, 3, 1).numpy()
-    kernels.input_gradient(places, rows.view(-1).numpy(), inputs, kernel, dx.numpy())
+    _fill(places, rows.view(-1).numpy(), inputs, kernel, dx.numpy())
     return dx.permute(0, 3, 1, 2)
+
+
+def _products(places: int) -> Any:
+    """Return a function of compiled code that adds `places` products of a vector and a matrix to rows.
+
+    The matrix is weight[matrix :] as [OUTPUTS, ROW]; the vectors begin at g[start], g[start + apart], ..; the
+    rows at flat[at], flat[at + below], ... Each sum runs over the outputs in order, whatever `places` is.
+    Vector instructions by name: left to the compiler the sums of several places go through memory.
+    """
+
+    @intrinsic
+    def add(
+        _: Any, flat: Any, at: Any, below: Any, g: Any, start: Any, apart: Any, weight: Any, matrix: Any
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            of_flat, of_g, of_weight = (
+                context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in (0, 3, 6)
+            )
+            _, at, below, _, start, apart, _, matrix = arguments
+            number, size = context.get_data_type(flat.dtype), context.get_abi_sizeof(of_flat.type.pointee)
+            vector, numbers = ir.VectorType(number, OUTPUTS), ir.VectorType(ir.IntType(32), OUTPUTS)
+
+            def moved(pointer: Any, first: Any, step: Any, count: int) -> Any:
+                return builder.gep(pointer, [builder.add(first, builder.mul(step, at.type(count)))])
+
+            def halves(pointer: Any) -> list[Any]:
+                whole = builder.bitcast(pointer, vector.as_pointer())
+                return [builder.gep(whole, [at.type(half)]) for half in range(ROW // OUTPUTS)]
+
+            def everywhere(pointer: Any) -> Any:
+                first = builder.insert_element(vector(ir.Undefined), builder.load(pointer), ir.IntType(32)(0))
+                return builder.shuffle_vector(first, vector(ir.Undefined), numbers(None))
+
+            vectors = [moved(of_g, start, apart, n) for n in range(places)]
+            sums = [[vector(None)] * (ROW // OUTPUTS) for _ in range(places)]
+            for o in range(OUTPUTS):
+                rows = halves(moved(of_weight, matrix, at.type(ROW), o))
+                columns = [builder.load(row, align=size) for row in rows]
+                for n in range(places):
+                    value = everywhere(builder.gep(vectors[n], [at.type(o)]))
+                    products = [builder.fmul(value, column, ("contract",)) for column in columns]
+                    sums[n] = [
+                        builder.fadd(a, b, ("contract",)) for a, b in zip(products, sums[n], strict=True)
+                    ]
+            for n in range(places):
+                for to, value in zip(halves(moved(of_flat, at, below, n)), sums[n], strict=True):
+                    builder.store(builder.fadd(builder.load(to, align=size), value), to, align=size)
+            return context.get_dummy_value()
+
+        return types.void(flat, at, below, g, start, apart, weight, matrix), generate
+
+    return add
+
+
+_add_block, _add_one = _products(BLOCK), _products(1)
+
+
+@njit(**OPTIONS)
+def _fill(g: Any, weight: Any, inputs: int, kernel: int, dx: Any) -> None:
+    """Fill the inputs' gradient dx [batch, height, width, trials * inputs] from the outputs', g
+    [batch, h', w', trials * OUTPUTS]; weight: [trials * kernel * OUTPUTS * ROW]. All are contiguous.
+    """
+    images, height, width, channels = dx.shape
+    stride = width * inputs + ROW
+    flat = np.empty(height * stride, g.dtype)
+    places, below = g.reshape(-1), g.shape[2] * g.shape[3]
+    for n in range(images):
+        for k in range(channels // inputs):
+            flat[:] = 0
+            for w in range(g.shape[2]):
+                for i in range(kernel):
+                    at, matrix = i * stride + w * inputs, (k * kernel + i) * OUTPUTS * ROW
+                    start, h = n * g.shape[1] * below + w * g.shape[3] + k * OUTPUTS, 0
+                    while h + BLOCK <= g.shape[1]:
+                        _add_block(flat, at, stride, places, start, below, weight, matrix)
+                        at, start, h = at + BLOCK * stride, start + BLOCK * below, h + BLOCK
+                    while h < g.shape[1]:
+                        _add_one(flat, at, stride, places, start, below, weight, matrix)
+                        at, start, h = at + stride, start + below, h + 1
+            for h in range(height):
+                for w in range(width):
+                    for c in range(inputs):
+                        dx[n, h, w, k * inputs + c] = flat[h * stride + w * inputs + c]
