@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 from torch import Tensor
 from torch.nn import functional as F
 
 from bnstudy.kernels import OPTIONS
+from bnstudy.vectors import Vectors
 
 OUTPUTS, ROW = 16, 32
 """Outputs, and kernel columns x inputs filled up: LeNet's second convolution has 16 and 30."""
@@ -71,7 +71,6 @@ def _products(places: int) -> Any:
 
     The matrix is weight[matrix :] as [OUTPUTS, ROW]; the vectors begin at g[start], g[start + apart], ..; the
     rows at flat[at], flat[at + below], ... Each sum runs over the outputs in order, whatever `places` is.
-    Vector instructions by name: left to the compiler the sums of several places go through memory.
     """
 
     @intrinsic
@@ -79,38 +78,26 @@ def _products(places: int) -> Any:
         _: Any, flat: Any, at: Any, below: Any, g: Any, start: Any, apart: Any, weight: Any, matrix: Any
     ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            of_flat, of_g, of_weight = (
+            flat_data, g_data, weight_data = (
                 context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in (0, 3, 6)
             )
             _, at, below, _, start, apart, _, matrix = arguments
-            number, size = context.get_data_type(flat.dtype), context.get_abi_sizeof(of_flat.type.pointee)
-            vector, numbers = ir.VectorType(number, OUTPUTS), ir.VectorType(ir.IntType(32), OUTPUTS)
-
-            def moved(pointer: Any, first: Any, step: Any, count: int) -> Any:
-                return builder.gep(pointer, [builder.add(first, builder.mul(step, at.type(count)))])
-
-            def halves(pointer: Any) -> list[Any]:
-                whole = builder.bitcast(pointer, vector.as_pointer())
-                return [builder.gep(whole, [at.type(half)]) for half in range(ROW // OUTPUTS)]
-
-            def everywhere(pointer: Any) -> Any:
-                first = builder.insert_element(vector(ir.Undefined), builder.load(pointer), ir.IntType(32)(0))
-                return builder.shuffle_vector(first, vector(ir.Undefined), numbers(None))
-
-            vectors = [moved(of_g, start, apart, n) for n in range(places)]
-            sums = [[vector(None)] * (ROW // OUTPUTS) for _ in range(places)]
+            vectors, halves = Vectors(context, builder, flat.dtype), range(0, ROW, OUTPUTS)
+            sums = [[vectors.zeros(OUTPUTS) for _ in halves] for _ in range(places)]
             for o in range(OUTPUTS):
-                rows = halves(moved(of_weight, matrix, at.type(ROW), o))
-                columns = [builder.load(row, align=size) for row in rows]
+                row = vectors.at(weight_data, matrix, o * ROW)
+                columns = [vectors.load(vectors.at(row, half), OUTPUTS) for half in halves]
                 for n in range(places):
-                    value = everywhere(builder.gep(vectors[n], [at.type(o)]))
-                    products = [builder.fmul(value, column, ("contract",)) for column in columns]
+                    g_at = vectors.at(g_data, start, vectors.times(apart, n), o)
+                    value = vectors.everywhere(g_at, OUTPUTS)
                     sums[n] = [
-                        builder.fadd(a, b, ("contract",)) for a, b in zip(products, sums[n], strict=True)
+                        vectors.multiply_add(value, column, total)
+                        for column, total in zip(columns, sums[n], strict=True)
                     ]
             for n in range(places):
-                for to, value in zip(halves(moved(of_flat, at, below, n)), sums[n], strict=True):
-                    builder.store(builder.fadd(builder.load(to, align=size), value), to, align=size)
+                for half, total in zip(halves, sums[n], strict=True):
+                    to = vectors.at(flat_data, at, vectors.times(below, n), half)
+                    vectors.store(builder.fadd(vectors.load(to, OUTPUTS), total), to)
             return context.get_dummy_value()
 
         return types.void(flat, at, below, g, start, apart, weight, matrix), generate

@@ -1,9 +1,10 @@
-"""The first convolution of images that all trials share, with normalization, sigmoid and pooling after it.
+"""The first convolution with normalization, sigmoid and pooling after it, for images that all trials share.
 
-Its output is the largest tensor of the network: 28 MB for 8 x 256 LeNets. Here it is made and used some
-images at a time, while they are in the cache. What the whole batch would have to be known for comes from
-the images instead: the output is a matrix product with their patches, so that its moments, and the way back
-through them, are products with the patches' own 26 x 26 products, which all trials share.
+Where each trial has its own, `own_images` does the same. The output is the largest tensor of the network,
+28 MB for 8 x 256 LeNets: here it is made and used some images at a time, while they are in the cache. What
+the whole batch would have to be known for comes from the images instead: the output is a matrix product with
+their patches, so that its moments, and the way back through them, are products with the patches' own 26 x 26
+products, which all trials share.
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from bnstudy import fused, kernels
 from bnstudy.fused import Formula, Moments, ScaleAndShift
 from bnstudy.layers import PackedConv2d
+from bnstudy.own_images import KERNEL, OUTPUTS, TAPS, OwnImages
 
 CHUNK = 8
 """Images at a time: with 8 trials 0.9 MB of output, which stays in a cache of 2 MB beside what it becomes.
@@ -27,27 +29,29 @@ One number for packs of any size, since it orders the sums of a gradient."""
 def fits(norm: nn.Module, conv: PackedConv2d) -> bool:
     """Return whether `convolve` is made for these."""
     alone = isinstance(norm, nn.Identity) or hasattr(norm, "coefficients")
-    return alone and conv.stride == 1 and conv.weight.shape[2] == 1
+    return alone and conv.stride == 1 and conv.weight.shape[1:] == (OUTPUTS, 1, KERNEL, KERNEL)
 
 
 def convolve(norm: nn.Module, conv: PackedConv2d, x: Tensor, pool: str | None = None) -> Tensor:
     """Return sigmoid(norm(conv(x))), pooled as by `fused.sigmoid_of`: [batch, K * out, height', width'].
 
-    x: float [batch, 1, height, width], pixels that need no gradient.
+    x: float [batch, 1, height, width] shared by the trials, or [batch, K, height, width], each trial its own;
+    pixels that need no gradient.
     """
     padded = F.pad(x, [conv.padding] * 4) if conv.padding else x
+    function = (_Shared if x.shape[1] == 1 else OwnImages).apply
     matrix, keep = conv.matrix(), torch.is_grad_enabled()
     if not hasattr(norm, "coefficients"):
-        return _First.apply(padded, matrix, None, None, None, fused.POOLS[pool], conv, keep)  # type: ignore[no-any-return]
+        return function(padded, matrix, None, None, None, fused.POOLS[pool], keep)  # type: ignore[no-any-return]
     takes = cast(ScaleAndShift, norm)
     parts = [
-        _First.apply(part, matrix, takes.weight, takes.bias, takes, fused.POOLS[pool], conv, keep)
+        function(part, matrix, takes.weight, takes.bias, takes, fused.POOLS[pool], keep)
         for part in takes.parts(padded)
     ]
     return torch.cat(parts) if parts[1:] else parts[0]
 
 
-class _First(torch.autograd.Function):
+class _Shared(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -57,15 +61,14 @@ class _First(torch.autograd.Function):
         bias: Tensor | None,
         norm: ScaleAndShift | None,
         pool: int,
-        conv: PackedConv2d,
         keep: bool,
     ) -> Tensor:
-        kernel, channels = conv.weight.shape[-1], len(matrix)
-        patches = fused.patches(x, kernel, 0)
+        channels = len(matrix)
+        patches = fused.patches(x, KERNEL, 0)
         images, height, width = patches.shape[1:]
         flat = patches.flatten(1)[: matrix.shape[1]]
         moving = norm is not None and norm.uses_batch
-        gram = _products(x, kernel) if moving else np.zeros((kernel**2 + 1,) * 2)
+        gram = _products(x) if moving else np.zeros((TAPS, TAPS))
         formula = Formula.of(norm, weight, bias, x.new_zeros(channels), lambda: _moments(matrix, gram))
         columns = tuple(np.tile(values, width) for values in formula.vectors)
         rows = x.new_empty(images if keep else min(CHUNK, images), height, width * channels)
@@ -90,11 +93,11 @@ class _First(torch.autograd.Function):
             d.addmm_(flat[:, places], slope.view(-1, channels))
         d_weight, d_bias, through = formula.backward(sums, gradient.dtype)
         if through is None:
-            return None, d.t(), *[None] * 6
+            return None, d.t(), *[None] * 5
         center, scale, _ = formula.vectors
         d_matrix = np.empty(matrix.shape, center.dtype)
         kernels.through_products(matrix.numpy(), gram, center, scale, *through, d.numpy(), d_matrix)
-        return None, torch.from_numpy(d_matrix), d_weight, d_bias, *[None] * 4
+        return None, torch.from_numpy(d_matrix), d_weight, d_bias, *[None] * 3
 
 
 def _chunks(images: int, places: int) -> Iterator[tuple[slice, slice]]:
@@ -104,10 +107,10 @@ def _chunks(images: int, places: int) -> Iterator[tuple[slice, slice]]:
         yield slice(start, stop), slice(start * places, stop * places)
 
 
-def _products(x: Tensor, kernel: int) -> NDArray[Any]:
+def _products(x: Tensor) -> NDArray[Any]:
     """Return patches @ patches.T of x [batch, 1, height, width], and a row of ones, in float64."""
-    gram = np.empty((kernel**2 + 1,) * 2)
-    kernels.patch_products(x.squeeze(1).contiguous().numpy(), kernel, gram)
+    gram = np.empty((TAPS, TAPS))
+    kernels.patch_products(x.squeeze(1).contiguous().numpy(), KERNEL, gram)
     return gram
 
 

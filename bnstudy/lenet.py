@@ -48,7 +48,7 @@ class LeNet(PackedNet):
             x = self.input_norm(own)
             if x.requires_grad:  # the framework sums a gradient of another layout in another order
                 x.register_hook(_channels_last)  # type: ignore[no-untyped-call]
-        if self.first and x.shape[1] == 1 and not x.requires_grad:
+        if self.first and not x.requires_grad:
             x = self.first(self.conv1_norm, self.conv1, x, pool=self.pool)
         else:
             x = self.follow(self.conv1_norm, self.conv1(x), pool=self.pool)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnstudy import first_layer, nets
+from bnstudy import first_layer, nets, own_images
 from bnstudy.packed import PackedNet
 from bnstudy.recipe import BN_LENET
 
@@ -36,10 +36,12 @@ def parted(net: PackedNet) -> PackedNet:
     return net
 
 
-def pixels(precision: torch.dtype, images: int = 21) -> Tensor:
-    """More images than two chunks hold, and not a multiple of one."""
-    assert images % first_layer.CHUNK
-    return torch.rand(images, 1, 28, 28, generator=torch.Generator().manual_seed(7)).to(precision)
+def pixels(precision: torch.dtype, trials: int = 1, images: int = 21) -> Tensor:
+    """More images than two chunks hold, and not a multiple of one; shared, or of so many trials."""
+    assert images % first_layer.CHUNK and images % own_images.CHUNK
+    generators = (torch.Generator().manual_seed(7 + trial) for trial in range(trials))
+    each = [torch.rand(images, 28, 28, generator=generator) for generator in generators]
+    return torch.stack(each, dim=1).to(precision)
 
 
 def trained(net: PackedNet, x: Tensor) -> list[Tensor]:
@@ -54,8 +56,9 @@ def trained(net: PackedNet, x: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_it_computes_what_its_parts_compute(name: str) -> None:
-    x = pixels(torch.float64)
+@pytest.mark.parametrize("sharing", [True, False], ids=["shared", "own"])
+def test_it_computes_what_its_parts_compute(name: str, sharing: bool) -> None:
+    x = pixels(torch.float64, 1 if sharing else 3)
     at_once, by_parts = trained(built(RECIPES[name]), x), trained(parted(built(RECIPES[name])), x)
     assert len(at_once) == len(by_parts) > 10
     for found, wanted in zip(at_once, by_parts, strict=True):
@@ -64,16 +67,17 @@ def test_it_computes_what_its_parts_compute(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["bn", "none", "padded"])
 @pytest.mark.parametrize("trials", [2, 5, 8, 16])
-def test_a_trial_s_bits_do_not_depend_on_the_size_of_its_pack(name: str, trials: int) -> None:
+@pytest.mark.parametrize("sharing", [True, False], ids=["shared", "own"])
+def test_a_trial_s_bits_do_not_depend_on_the_size_of_its_pack(name: str, trials: int, sharing: bool) -> None:
     def gradients_of_the_second(net: PackedNet) -> list[Tensor]:
         norm, conv = net.conv1_norm, net.conv1
+        x = pixels(torch.float32, 1 if sharing else net.trials)
         y = first_layer.convolve(norm, conv, x, "avg").unflatten(1, (net.trials, 6))
         leaves = [p for p in (conv.weight, conv.bias, *norm.parameters()) if p is not None]
         found = torch.autograd.grad((y.square() * y.detach().cos()).sum(), leaves)
         per_trial = [g.reshape(net.trials, -1)[1] for g in found]
         return [y[:, 1].detach(), *per_trial]
 
-    x = pixels(torch.float32)
     mates = [gradients_of_the_second(built(RECIPES[name], n, torch.float32)) for n in (trials, 3)]
     for here, there in zip(*mates, strict=True):
         assert torch.equal(here, there)

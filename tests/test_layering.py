@@ -29,8 +29,8 @@ WORDS = modules(
 MACHINE = modules(
     """
     activations architectures batchnorm convolution data evaluate first_layer fused imagewise kernels layers
-    lenet lite machine measure nets noise norms optim packed probes quirks ranks running stack sums train
-    transforms watchers whitening work
+    lenet lite machine measure nets noise norms optim own_images packed probes quirks ranks running stack sums
+    train transforms vectors watchers whitening work
     """
 )
 BOOKS = modules(
