@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from handmade import by_rate, like_the_paper, write
+from typer.testing import CliRunner
 
-from bnstudy import freshness, page, registry, report
+from bnstudy import freshness, language, page, registry, report
+from bnstudy.cli import app
 from bnstudy.design import Ablation
 from bnstudy.factors import tuned
 from bnstudy.places import Place
@@ -24,14 +26,32 @@ def html(place: Place, *ablations: Ablation) -> str:
     return page.render(report.gather(ablations, place), freshness.inputs(ablations, place))
 
 
-def test_the_committed_report_is_of_the_committed_ledgers() -> None:
+@pytest.mark.parametrize("spoken", language.languages())
+def test_the_committed_report_is_of_the_committed_ledgers(spoken: str) -> None:
     """What CI holds against the study of record: `make report` mends it."""
     place = Place(ROOT / "results", "paper", pytest.fail)
     ablations = [ablation.at("paper") for ablation in registry.find().ablations.values()]
-    why = freshness.why_stale(ROOT / "paper" / "report.html", freshness.inputs(ablations, place))
-    recorded = any(place.folder.glob("*.jsonl"))
-    assert why == ("" if recorded else freshness.NOT_MADE)
-    assert (ROOT / "paper" / "report.pdf").exists() == recorded
+    with language.speaking(spoken):
+        page = ROOT / "paper" / freshness.page_name()
+        assert freshness.why_stale(page, freshness.inputs(ablations, place, ROOT / "paper")) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spoken", language.languages())
+def test_the_report_of_record_can_be_made_again(
+    spoken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the committed ledgers and texts, as `make report` does."""
+    monkeypatch.chdir(ROOT)
+    result = CliRunner().invoke(app, ["report", "--lang", spoken, "-o", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    with language.speaking(spoken):
+        made, kept = (
+            freshness.made_from(folder / freshness.page_name()) for folder in (tmp_path, ROOT / "paper")
+        )
+    assert made == kept
+    if spoken == language.ENGLISH:
+        assert (tmp_path / "report.pdf").read_bytes()[:5] == b"%PDF-"
 
 
 def test_the_inputs_are_embedded_and_tell_what_changed(place: Place, tmp_path: Path) -> None:
