@@ -1,5 +1,6 @@
 """The README cannot lie: its commands exist, its example works, its answer is what the records say."""
 
+import json
 import re
 from pathlib import Path
 
@@ -111,6 +112,16 @@ def test_the_answers_of_the_readme_are_those_of_the_committed_records(name: str)
     assert len(judged.finished) == len(judged.ablation.trials)
     assert judged.answer in " ".join(README.replace("\n> ", " ").split())
     assert study.stale_figure(judged.ablation, place, place.ledger(name).recorded()) == ""
+
+
+def test_the_speed_of_the_readme_is_that_of_the_committed_benchmark() -> None:
+    measured = json.loads((ROOT / "results" / "bench" / "bn-lenet.json").read_text())
+    ratios, rate = measured["ratios"], measured["images_per_second"]["bnstudy"]
+    told = " ".join(README.split())
+    assert f"complete trials of {'ten' if measured['epochs'] == 10 else measured['epochs']} epochs" in told
+    assert f"pass {rate:,.0f} images/s in packs of {measured['pack']}: " in told
+    assert f"{ratios['bnstudy to d2l']:.1f} times the textbook's own" in told
+    assert f"{ratios['bnstudy to plain']:.1f} times plain" in told
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
