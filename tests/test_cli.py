@@ -190,8 +190,8 @@ def test_light_commands_load_no_heavy_library(words: tuple[str, ...], recorded: 
 def test_list_and_help_take_little_more_than_the_libraries_of_the_door(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """0.4 seconds, or on a slower machine 2.5 times what importing those takes: both are measured, since one
-    machine is at times half as fast as at others. The best of some, the package compiled once as everywhere."""
+    """0.4 seconds, or on a slower machine 2.5 times what importing those takes: one machine is at times half
+    as fast as at others. The best of some, the package compiled once as everywhere."""
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
 
     def seconds(run: Callable[[], subprocess.CompletedProcess[str]]) -> float:
