@@ -24,7 +24,10 @@ def check(factors: Sequence[Factor], arms: Sequence[Arm]) -> None:
     by_levels = {arm.levels: arm for arm in arms}
     tuned = {name for factor in factors if factor.search for name in factor.varies}
     for arm in arms:
+        at = dict(arm.levels)
         for factor in factors:
+            if at.get(factor.name, factor.control.name) == factor.control.name:
+                continue  # it is at that control itself
             control = by_levels.get(_at_control(factors, arm, factor), arm)  # picked arms may lack it
             changed = {name for name, _ in set(arm.levels) ^ set(control.levels)}
             declared = {name for f in factors if f.name in changed for name in f.varies} | tuned

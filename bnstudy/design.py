@@ -1,6 +1,7 @@
 """Ablations, profiles, arms and trials: from one ablation to its trials in one fixed order."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -155,6 +156,13 @@ class Ablation:
         """The design as declared: claims are about it, whatever part of it a profile runs."""
         return self.declared or self
 
+    def read_from(self, name: str, file: str) -> "Ablation":
+        """Return the ablation with its name and the text of its file: the same design, checked already."""
+        named = copy(self)
+        object.__setattr__(named, "name", name)
+        object.__setattr__(named, "file", file)
+        return named
+
     def at(self, profile: str, seeds: int | None = None) -> "Ablation":
         """Return the ablation as a profile runs it; `seeds` overrides the profile's number of seeds."""
         if profile not in PROFILES:
@@ -190,11 +198,12 @@ class Ablation:
 
     def having(self, levels: Mapping[str, str], *, strict: bool = True) -> tuple[Arm, ...]:
         """Return the arms with these levels; if not `strict`, also those that have no level of the factor."""
+        wanted = levels.items()
+        if strict:
+            return tuple(arm for arm in self.arms if wanted <= set(arm.levels))
         held = ((arm, dict(arm.levels)) for arm in self.arms)
         return tuple(
-            arm
-            for arm, own in held
-            if all(own.get(factor, None if strict else level) == level for factor, level in levels.items())
+            arm for arm, own in held if all(own.get(factor, level) == level for factor, level in wanted)
         )
 
     def seeds_of(self, arm: Arm) -> Sequence[int]:

@@ -8,7 +8,7 @@ products, which all trials share.
 """
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,17 +19,14 @@ from torch.nn import functional as F
 from bnstudy import fused, kernels
 from bnstudy.fused import Formula, Moments, ScaleAndShift
 from bnstudy.layers import PackedConv2d
-from bnstudy.own_images import KERNEL, OUTPUTS, TAPS, OwnImages
-
-CHUNK = 8
-"""Images at a time: with 8 trials 0.9 MB of output, which stays in a cache of 2 MB beside what it becomes.
-One number for packs of any size, since it orders the sums of a gradient."""
+from bnstudy.own_images import CHUNK, OwnImages
+from bnstudy.vectors import FIRST, KERNEL, TAPS
 
 
 def fits(norm: nn.Module, conv: PackedConv2d) -> bool:
     """Return whether `convolve` is made for these."""
     alone = isinstance(norm, nn.Identity) or hasattr(norm, "coefficients")
-    return alone and conv.stride == 1 and conv.weight.shape[1:] == (OUTPUTS, 1, KERNEL, KERNEL)
+    return alone and conv.stride == 1 and conv.weight.shape[1:] == (FIRST, 1, KERNEL, KERNEL)
 
 
 def convolve(norm: nn.Module, conv: PackedConv2d, x: Tensor, pool: str | None = None) -> Tensor:
@@ -38,17 +35,11 @@ def convolve(norm: nn.Module, conv: PackedConv2d, x: Tensor, pool: str | None = 
     x: float [batch, 1, height, width] shared by the trials, or [batch, K, height, width], each trial its own;
     pixels that need no gradient.
     """
-    padded = F.pad(x, [conv.padding] * 4) if conv.padding else x
-    function = (_Shared if x.shape[1] == 1 else OwnImages).apply
-    matrix, keep = conv.matrix(), torch.is_grad_enabled()
-    if not hasattr(norm, "coefficients"):
-        return function(padded, matrix, None, None, None, fused.POOLS[pool], keep)  # type: ignore[no-any-return]
-    takes = cast(ScaleAndShift, norm)
-    parts = [
-        function(part, matrix, takes.weight, takes.bias, takes, fused.POOLS[pool], keep)
-        for part in takes.parts(padded)
-    ]
-    return torch.cat(parts) if parts[1:] else parts[0]
+    padded, matrix = F.pad(x, [conv.padding] * 4) if conv.padding else x, conv.matrix()
+    if x.shape[1] > 1:
+        return fused.over_parts(OwnImages.apply, norm, padded, matrix, fused.POOLS[pool])
+    keep = torch.is_grad_enabled()
+    return fused.over_parts(_Shared.apply, norm, padded, matrix, fused.POOLS[pool], keep)
 
 
 class _Shared(torch.autograd.Function):
@@ -56,10 +47,10 @@ class _Shared(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        matrix: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
         norm: ScaleAndShift | None,
+        matrix: Tensor,
         pool: int,
         keep: bool,
     ) -> Tensor:
@@ -93,11 +84,11 @@ class _Shared(torch.autograd.Function):
             d.addmm_(flat[:, places], slope.view(-1, channels))
         d_weight, d_bias, through = formula.backward(sums, gradient.dtype)
         if through is None:
-            return None, d.t(), *[None] * 5
+            return *[None] * 4, d.t(), None, None
         center, scale, _ = formula.vectors
         d_matrix = np.empty(matrix.shape, center.dtype)
         kernels.through_products(matrix.numpy(), gram, center, scale, *through, d.numpy(), d_matrix)
-        return None, torch.from_numpy(d_matrix), d_weight, d_bias, *[None] * 3
+        return None, d_weight, d_bias, None, torch.from_numpy(d_matrix), None, None
 
 
 def _chunks(images: int, places: int) -> Iterator[tuple[slice, slice]]:

@@ -5,7 +5,7 @@ each channel into scale and shift. The passes over the activations are `bnstudy.
 through the formula by autograd, so that a new one needs no kernel and no derivative of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -50,12 +50,18 @@ def sigmoid_of(norm: nn.Module, x: Tensor, pool: str | None = None) -> Tensor:
     """
     # One value a channel: the gradient through its mean is 0, and only the norm's own operations make it so.
     if not hasattr(norm, "coefficients") or x.numel() == x.shape[1]:
-        return _Sigmoid.apply(norm(x), None, None, None, POOLS[pool])  # type: ignore[no-any-return]
-    scale_and_shift = cast(ScaleAndShift, norm)
-    parts = [
-        _Sigmoid.apply(part, norm.weight, norm.bias, scale_and_shift, POOLS[pool])
-        for part in scale_and_shift.parts(x)
-    ]
+        norm, x = nn.Identity(), norm(x)
+    return over_parts(_Sigmoid.apply, norm, x, POOLS[pool])
+
+
+def over_parts(function: Callable[..., Tensor], norm: nn.Module, x: Tensor, *others: Any) -> Tensor:
+    """Return function(images, weight, bias, norm, *others), joined, of the images that are normalized
+    together; for the identity of all, without these three.
+    """
+    if not hasattr(norm, "coefficients"):
+        return function(x, None, None, None, *others)
+    takes = cast(ScaleAndShift, norm)
+    parts = [function(part, takes.weight, takes.bias, takes, *others) for part in takes.parts(x)]
     return torch.cat(parts) if parts[1:] else parts[0]
 
 
@@ -78,7 +84,7 @@ class _Sigmoid(torch.autograd.Function):
     ) -> Tensor:
         rows, channels = rows_of(x), x.shape[1]
         width = rows.shape[2] // channels
-        taken = Formula.of(norm, weight, bias, x.new_zeros(channels), lambda: _moments(rows, channels))
+        taken = Formula.of(norm, weight, bias, x.new_zeros(channels), lambda: moments([rows], channels))
         ctx.formula, ctx.rows, ctx.pool, ctx.shape = taken, rows, pool, x.shape
         ctx.columns = tuple(np.tile(values, width) for values in taken.vectors)
         shape = (len(rows), rows.shape[1] // 2, width // 2 * channels) if pool else rows.shape
@@ -169,12 +175,16 @@ def activate(
         kernels.activate(rows, *columns, y)
 
 
-def _moments(rows: NDArray[Any], channels: int) -> Moments:
-    """Return the moments of rows [batch, height, width * channels]."""
-    near, sums = np.empty(rows.shape[2], rows.dtype), np.zeros((2, rows.shape[2]))
-    kernels.channel_means(rows[0], channels, near)
-    kernels.add_moments(rows, near, *sums)
-    both, count = np.empty((2, channels)), rows.size // channels
+def moments(chunks: Iterable[NDArray[Any]], channels: int) -> Moments:
+    """Return the moments of rows [batch, height, width * channels], some images after the others."""
+    near, sums, count = np.zeros(0), np.zeros((2, 0)), 0
+    for rows in chunks:
+        if not count:
+            near, sums = np.empty(rows.shape[2], rows.dtype), np.zeros((2, rows.shape[2]))
+            kernels.channel_means(rows[0], channels, near)
+        kernels.add_moments(rows, near, *sums)
+        count += rows.size // channels
+    both = np.empty((2, channels))
     kernels.moments(*sums, near, count, channels, *both)
     return both[0], both[1], count
 

@@ -77,7 +77,7 @@ def _channels_last(x: Tensor) -> Tensor:
 
 
 def _first_layer(norm: nn.Module, conv: PackedConv2d) -> Callable[..., Tensor] | None:
-    """Return convolution of shared images, normalization, sigmoid and pooling as one, if there is one."""
+    """Return the first convolution, normalization, sigmoid and pooling as one, if there is one."""
     from bnstudy import first_layer
 
     return first_layer.convolve if first_layer.fits(norm, conv) else None

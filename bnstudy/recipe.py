@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from bnstudy import checks
@@ -106,12 +107,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Normalize numbers (`lr=1` is `lr=1.0`) and raise `BnstudyError` for values that cannot train."""
-        for name, kind in _SCALARS.items():
-            value = getattr(self, name)
-            if value is not _DEFAULTS[name]:  # most are, and twenty designs make 600 recipes to list
-                object.__setattr__(self, name, checks.typed(name, value, kind))
-        for name, known in {"norm_at": SITES, "probes": PROBES}.items():
-            object.__setattr__(self, name, checks.listed(name, getattr(self, name), known))
+        # Most fields are at their defaults, and twenty designs make 600 recipes to list.
+        for name, value in [(k, v) for k, v in vars(self).items() if v is not _DEFAULTS[k]]:
+            if name in _SCALARS:
+                object.__setattr__(self, name, checks.typed(name, value, _SCALARS[name]))
+            if name in _LISTED:
+                object.__setattr__(self, name, checks.listed(name, value, _LISTED[name]))
         if self.norm_at == ",".join(HIDDEN):
             object.__setattr__(self, "norm_at", "hidden")
         checks.revisions(self.revisions, REVISIONS)
@@ -127,7 +128,7 @@ class Recipe:
         for name in changes:
             if name not in FIELDS:
                 raise unknown("recipe field", name, FIELDS)
-        return dataclasses.replace(self, **changes)
+        return Recipe(**(self._values | changes))
 
     def as_dict(self) -> dict[str, Any]:
         """Return every field as plain JSON values, in the order of declaration."""
@@ -135,7 +136,7 @@ class Recipe:
 
     @cached_property
     def _values(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in FIELDS}
+        return dict(zip(FIELDS, _of(self), strict=True))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -150,7 +151,7 @@ class Recipe:
 
     def differences(self, other: "Recipe") -> dict[str, tuple[Any, Any]]:
         """Return the fields in which two recipes differ, each with its value here and there."""
-        pairs = ((name, getattr(self, name), getattr(other, name)) for name in FIELDS)
+        pairs = zip(FIELDS, _of(self), _of(other), strict=True)
         return {name: (here, there) for name, here, there in pairs if here != there}
 
     @staticmethod
@@ -166,8 +167,10 @@ class Recipe:
 
 
 FIELDS = tuple(f.name for f in dataclasses.fields(Recipe))
+_of = attrgetter(*FIELDS)
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(Recipe)}
 _SCALARS: dict[str, type] = {name: type(value) for name, value in _DEFAULTS.items() if name != "revisions"}
+_LISTED = {"norm_at": SITES, "probes": PROBES}
 
 
 def canonical_json(value: Any) -> str:

@@ -1,7 +1,7 @@
 """The commands about single records: a table of all, one in full, two side by side, a sample verified."""
 
 import json
-import secrets
+import random
 from typing import Annotated
 
 import typer
@@ -110,7 +110,7 @@ def verify(
     from bnstudy import certificate, study
     from bnstudy.sampling import Asked
 
-    asked = Asked(tuple(names or ()), sample, secrets.randbelow(10**6) if seed is None else seed)
+    asked = Asked(tuple(names or ()), sample, random.randrange(10**6) if seed is None else seed)
     machinery = study.Machinery(device, workers, data_dir)
     try:
         made = certificate.make(asked, margin, place_of(results, profile), machinery, displayed)

@@ -4,7 +4,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -108,7 +108,7 @@ def load(path: Path) -> Ablation:
     if not isinstance(ablation, Ablation):
         raise BnstudyError(mistakes.undeclared(path, vars(module), Ablation))
     text = path.read_text(encoding="utf-8", errors="replace")
-    named = replace(ablation, name=path.stem.replace("_", "-"), file=text)
+    named = ablation.read_from(path.stem.replace("_", "-"), text)
     for profile in PROFILES:
         try:
             named.at(profile)

@@ -1,14 +1,42 @@
-"""Vector instructions by name, for compiled loops whose sums have to stay in registers.
+"""The loops of LeNet's convolutions whose sums have to stay in registers, by vector instructions.
 
-Left to itself the compiler keeps sums of more than one place in memory. A function that makes such code is an
-`intrinsic` of Numba; on a processor with shorter vectors LLVM cuts these into the ones that it has.
+Left to itself the compiler keeps the sums of more than one place in memory. The functions made here name
+vectors instead; on a processor with shorter ones LLVM cuts these into those that it has. All are in one file:
+Numba compiles again what it has kept when the file of a function changes, and no other.
 """
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-PLACE = ir.IntType(64)
+from bnstudy.kernels import OPTIONS
+
+KERNEL = 5
+"""Rows, and columns, of the first convolution's kernel."""
+
+FIRST, SECOND = 6, 16
+"""Outputs of the two convolutions."""
+
+TAPS = KERNEL * KERNEL + 1
+"""What an output of the first is a sum of: what the kernel sees, and the bias."""
+
+LANES = 8
+"""Of a vector of the first's outputs, filled up."""
+
+ROW = 32
+"""Kernel columns x inputs of the second, filled up: LeNet's has 30."""
+
+BELOW = 4
+"""Places below each other that share what is loaded of a weight: their 4 x 32 sums fill 8 vectors of 16."""
+
+BESIDE = 8
+"""Places beside each other that do: 8 vectors of 8."""
+
+_INDEX = ir.IntType(64)
 
 
 class Vectors:
@@ -30,12 +58,12 @@ class Vectors:
     def at(self, pointer: Any, *offsets: Any) -> Any:
         """Return a pointer moved on by the sum of some numbers."""
         for offset in offsets:
-            pointer = self.builder.gep(pointer, [PLACE(offset) if isinstance(offset, int) else offset])
+            pointer = self.builder.gep(pointer, [_INDEX(offset) if isinstance(offset, int) else offset])
         return pointer
 
     def times(self, step: Any, count: int) -> Any:
         """Return an offset of so many steps."""
-        return self.builder.mul(step, PLACE(count))
+        return self.builder.mul(step, _INDEX(count))
 
     def load(self, pointer: Any, lanes: int) -> Any:
         """Return the vector that begins at a pointer."""
@@ -60,3 +88,203 @@ class Vectors:
         """Return a * b + c, rounded once where the processor can."""
         product = self.builder.fmul(a, b, ("contract",))
         return self.builder.fadd(product, c, ("contract",))
+
+
+def _data(context: Any, builder: Any, signature: Any, arguments: Any, *arrays: int) -> list[Any]:
+    """Return where the numbers of some of the arguments, arrays, begin."""
+    return [context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in arrays]
+
+
+def _inputs(places: int) -> Any:
+    """Return a function of compiled code that adds `places` products of a vector and a matrix to rows.
+
+    The matrix is weight[matrix :] as [SECOND, ROW]; the vectors begin at g[start], g[start + apart], ..; the
+    rows at flat[at], flat[at + below], ... Each sum runs over the outputs in order, whatever `places` is.
+    """
+
+    @intrinsic
+    def add(
+        _: Any, flat: Any, at: Any, below: Any, g: Any, start: Any, apart: Any, weight: Any, matrix: Any
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            flat_data, g_data, weight_data = _data(context, builder, signature, arguments, 0, 3, 6)
+            _, at, below, _, start, apart, _, matrix = arguments
+            vectors, halves = Vectors(context, builder, flat.dtype), range(0, ROW, SECOND)
+            sums = [[vectors.zeros(SECOND) for _ in halves] for _ in range(places)]
+            for o in range(SECOND):
+                row = vectors.at(weight_data, matrix, o * ROW)
+                columns = [vectors.load(vectors.at(row, half), SECOND) for half in halves]
+                for n in range(places):
+                    g_at = vectors.at(g_data, start, vectors.times(apart, n), o)
+                    value = vectors.everywhere(g_at, SECOND)
+                    sums[n] = [
+                        vectors.multiply_add(value, column, total)
+                        for column, total in zip(columns, sums[n], strict=True)
+                    ]
+            for n in range(places):
+                for half, total in zip(halves, sums[n], strict=True):
+                    to = vectors.at(flat_data, at, vectors.times(below, n), half)
+                    vectors.store(builder.fadd(vectors.load(to, SECOND), total), to)
+            return context.get_dummy_value()
+
+        return types.void(flat, at, below, g, start, apart, weight, matrix), generate
+
+    return add
+
+
+_add_below, _add_one = _inputs(BELOW), _inputs(1)
+
+
+@njit(**OPTIONS)
+def input_gradient(g: Any, weight: Any, inputs: int, kernel: int, dx: Any) -> None:
+    """Fill the inputs' gradient dx [batch, height, width, trials * inputs] from the outputs', g
+    [batch, h', w', trials * SECOND]; weight: [trials * kernel * SECOND * ROW]. All are contiguous.
+    """
+    images, height, width, channels = dx.shape
+    stride = width * inputs + ROW
+    flat = np.empty(height * stride, g.dtype)
+    places, below = g.reshape(-1), g.shape[2] * g.shape[3]
+    for n in range(images):
+        for k in range(channels // inputs):
+            flat[:] = 0
+            for w in range(g.shape[2]):
+                for i in range(kernel):
+                    at, matrix = i * stride + w * inputs, (k * kernel + i) * SECOND * ROW
+                    start, h = n * g.shape[1] * below + w * g.shape[3] + k * SECOND, 0
+                    while h + BELOW <= g.shape[1]:
+                        _add_below(flat, at, stride, places, start, below, weight, matrix)
+                        at, start, h = at + BELOW * stride, start + BELOW * below, h + BELOW
+                    while h < g.shape[1]:
+                        _add_one(flat, at, stride, places, start, below, weight, matrix)
+                        at, start, h = at + stride, start + below, h + 1
+            for h in range(height):
+                for w in range(width):
+                    for c in range(inputs):
+                        dx[n, h, w, k * inputs + c] = flat[h * stride + w * inputs + c]
+
+
+def _outputs(places: int) -> Any:
+    """Return a function of compiled code that fills the outputs of `places` places beside each other.
+
+    What the kernel sees begins at x[at], its next row at x[at + width]; the weights are weight[matrix :] as
+    [TAPS, LANES]; outputs begin at y[to], those of the next place at y[to + apart].
+    """
+
+    @intrinsic
+    def fill(
+        _: Any, x: Any, at: Any, width: Any, weight: Any, matrix: Any, y: Any, to: Any, apart: Any
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            x_data, weight_data, y_data = _data(context, builder, signature, arguments, 0, 3, 5)
+            _, at, width, _, matrix, _, to, apart = arguments
+            vectors = Vectors(context, builder, x.dtype)
+            bias = vectors.load(vectors.at(weight_data, matrix, (TAPS - 1) * LANES), LANES)
+            sums = [bias] * places
+            for tap in range(TAPS - 1):
+                of_tap = vectors.load(vectors.at(weight_data, matrix, tap * LANES), LANES)
+                seen = vectors.at(x_data, at, vectors.times(width, tap // KERNEL), tap % KERNEL)
+                for n in range(places):
+                    value = vectors.everywhere(vectors.at(seen, n), LANES)
+                    sums[n] = vectors.multiply_add(value, of_tap, sums[n])
+            for n, total in enumerate(sums):
+                place = vectors.at(y_data, to, vectors.times(apart, n))
+                vectors.store(vectors.chosen(total, total, [0, 1, 2, 3]), place)
+                vectors.store(vectors.chosen(total, total, [4, 5]), vectors.at(place, 4))
+            return context.get_dummy_value()
+
+        return types.void(x, at, width, weight, matrix, y, to, apart), generate
+
+    return fill
+
+
+_fill_beside, _fill_one = _outputs(BESIDE), _outputs(1)
+
+
+@njit(**OPTIONS)
+def convolve_own(x: Any, weight: Any, rows: Any) -> None:
+    """Fill rows [batch, h', w' * trials * FIRST] with the convolution of x [batch, trials, h, w]."""
+    images, trials, height, width = x.shape
+    apart = trials * FIRST
+    pixels, y = x.reshape(-1), rows.reshape(-1)
+    for n in range(images):
+        for h in range(rows.shape[1]):
+            for k in range(trials):
+                at, matrix = ((n * trials + k) * height + h) * width, k * TAPS * LANES
+                to, w = (n * rows.shape[1] + h) * rows.shape[2] + k * FIRST, 0
+                while w + BESIDE <= width - KERNEL + 1:
+                    _fill_beside(pixels, at + w, width, weight, matrix, y, to + w * apart, apart)
+                    w += BESIDE
+                while w < width - KERNEL + 1:
+                    _fill_one(pixels, at + w, width, weight, matrix, y, to + w * apart, apart)
+                    w += 1
+
+
+@intrinsic
+def _add_image(
+    _: Any,
+    g: Any,
+    start: Any,
+    below: Any,
+    apart: Any,
+    x: Any,
+    at: Any,
+    width: Any,
+    totals: Any,
+    into: Any,
+    rows: Any,
+    columns: Any,
+) -> Any:
+    """Add one image's gradient of a trial's weights to totals[into :] as [TAPS, LANES] of float64.
+
+    The outputs' gradient begins at g[start], that of the place beside it at g[start + apart], of the one
+    below at g[start + below]; what the kernel sees begins at x[at], its next row at x[at + width].
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        g_data, x_data, totals_data = _data(context, builder, signature, arguments, 0, 4, 7)
+        _, start, below, apart, _, at, width, _, into, rows, columns = arguments
+        vectors, doubles = Vectors(context, builder, g.dtype), Vectors(context, builder, types.float64)
+        sums = [cgutils.alloca_once_value(builder, vectors.zeros(LANES)) for _ in range(TAPS)]  # type: ignore[no-untyped-call]
+        with cgutils.for_range(builder, rows) as h, cgutils.for_range(builder, columns) as w:
+            place = vectors.at(g_data, start, builder.mul(h.index, below), builder.mul(w.index, apart))
+            first, last = vectors.load(place, 4), vectors.load(vectors.at(place, 4), 2)
+            last = vectors.chosen(last, vectors.zeros(2), [0, 1, 2, 3])
+            slope = vectors.chosen(first, last, list(range(LANES)))
+            corner = vectors.at(x_data, at, builder.mul(h.index, width), w.index)
+            for tap in range(TAPS - 1):
+                seen = vectors.at(corner, vectors.times(width, tap // KERNEL), tap % KERNEL)
+                value = vectors.everywhere(seen, LANES)
+                builder.store(vectors.multiply_add(value, slope, builder.load(sums[tap])), sums[tap])
+            builder.store(builder.fadd(slope, builder.load(sums[-1])), sums[-1])
+        for tap in range(TAPS):
+            to, total = vectors.at(totals_data, into, tap * LANES), builder.load(sums[tap])
+            total = total if g.dtype == types.float64 else builder.fpext(total, doubles.of(LANES))
+            doubles.store(builder.fadd(doubles.load(to, LANES), total), to)
+        return context.get_dummy_value()
+
+    return types.void(g, start, below, apart, x, at, width, totals, into, rows, columns), generate
+
+
+@njit(**OPTIONS)
+def weight_gradient_of_own(g: Any, x: Any, totals: Any) -> None:
+    """Add the weights' gradient to totals, float64 [trials * TAPS * LANES], from the outputs', g
+    [batch, h', w' * trials * FIRST]; x: [batch, trials, h, w]."""
+    images, trials, height, width = x.shape
+    slopes, pixels, apart = g.reshape(-1), x.reshape(-1), trials * FIRST
+    for n in range(images):
+        for k in range(trials):
+            start, at = n * g.shape[1] * g.shape[2] + k * FIRST, (n * trials + k) * height * width
+            into = k * TAPS * LANES
+            _add_image(  # type: ignore[call-arg]
+                slopes,
+                start,
+                g.shape[2],
+                apart,
+                pixels,
+                at,
+                width,
+                totals,
+                into,
+                g.shape[1],
+                g.shape[2] // apart,
+            )

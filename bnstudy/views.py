@@ -29,6 +29,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
@@ -36,9 +37,9 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
         numeric = bool(held) and all(isinstance(value, int | float) for value in held)
         shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(_cell(row[column]) for column in columns))
+        shown.add_row(*(Text(_cell(row[column])) for column in columns))
     file = io.StringIO()
-    Console(file=file, width=_width(), markup=False, highlight=False, color_system=None).print(shown)
+    Console(file=file, width=_width(), color_system=None).print(shown)
     return "\n".join(line[1:].rstrip() for line in file.getvalue().splitlines() if line.strip())
 
 

@@ -38,7 +38,7 @@ def parted(net: PackedNet) -> PackedNet:
 
 def pixels(precision: torch.dtype, trials: int = 1, images: int = 21) -> Tensor:
     """More images than two chunks hold, and not a multiple of one; shared, or of so many trials."""
-    assert images % first_layer.CHUNK and images % own_images.CHUNK
+    assert images % own_images.CHUNK
     generators = (torch.Generator().manual_seed(7 + trial) for trial in range(trials))
     each = [torch.rand(images, 28, 28, generator=generator) for generator in generators]
     return torch.stack(each, dim=1).to(precision)

@@ -34,6 +34,7 @@ def test_the_committed_report_is_of_the_committed_ledgers(spoken: str) -> None:
     with language.speaking(spoken):
         page = ROOT / "paper" / freshness.page_name()
         assert freshness.why_stale(page, freshness.inputs(ablations, place, ROOT / "paper")) == ""
+    assert any(place.folder.glob("*.jsonl")) and (ROOT / "paper" / "report.pdf").exists()
 
 
 @pytest.mark.slow

@@ -125,7 +125,8 @@ def test_the_speed_of_the_readme_is_that_of_the_committed_benchmark() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_example_is_complete(name: str) -> None:
+def test_the_example_is_complete_with_its_figure(name: str) -> None:
     place = study.Place(ROOT / "results" / "example", "quick", say=pytest.fail)
     ablation = registry.find().get(name).at("quick")
     assert len(study.judge(ablation, place).finished) == len(ablation.trials)
+    assert study.stale_figure(ablation, place, place.ledger(name).recorded()) == ""
