@@ -1,6 +1,7 @@
 """Packs follow from the whole design: what is recorded, or added at the end, regroups nothing."""
 
 import dataclasses
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -24,6 +25,11 @@ def by_rate(*rates: float, seeds: int = 3, batch_size: int = 512) -> Ablation:
 
 def names(pack: Pack) -> list[tuple[str, int]]:
     return [(trial.arm.name, trial.seed) for trial in pack.trials]
+
+
+def mates(design: Ablation) -> int:
+    """Return how many arms of a seed can train together at most."""
+    return max(Counter(shape(arm.recipe) for arm in design.arms).values())
 
 
 DESIGNS = {
@@ -55,7 +61,7 @@ def test_every_trial_is_in_exactly_one_pack(design: Ablation) -> None:
 def test_a_pack_is_one_network_over_one_order_of_images(design: Ablation) -> None:
     for pack in plan(design):
         assert len({shape(trial.arm.recipe) for trial in pack.trials}) == 1
-        assert pack.shares_images == any(factor.name == "lr" for factor in design.factors)
+        assert pack.shares_images == (mates(design) > 2)
         assert len({trial.seed if pack.shares_images else trial.arm.name for trial in pack.trials}) == 1
 
 
@@ -102,7 +108,7 @@ def grows(before: Ablation, after: Ablation) -> None:
 
 @every_design
 def test_another_seed_regroups_nothing(design: Ablation) -> None:
-    for seeds in range(1, len(design.seeds) + 4):
+    for seeds in range(2 if mates(design) == 2 else 1, len(design.seeds) + 4):
         more = Ablation(
             question="?", source="", factors=design.factors, seeds=range(seeds + 1), base=design.base
         )
@@ -111,7 +117,7 @@ def test_another_seed_regroups_nothing(design: Ablation) -> None:
 
 
 def test_another_level_at_the_end_regroups_nothing() -> None:
-    for count in range(1, len(RATES)):
+    for count in (1, 3, 4):  # a third rate makes trials of a seed share their images
         grows(by_rate(*RATES[:count]), by_rate(*RATES[: count + 1]))
     plain = Factor("norm", levels=(*NORM.levels, Level("none", norm="none")))
     grows(by_rate(), ablation(plain, across("lr", *RATES)))
@@ -122,6 +128,16 @@ def test_another_level_of_the_same_shape_regroups_nothing() -> None:
     levels = (Level("bn"), Level("plain", norm="none", lr=0.9), Level("hot", lr=3))
     two, three = (Factor("network", levels=levels[:n], varies=("norm", "lr")) for n in (2, 3))
     grows(ablation(two, seeds=6), ablation(three, seeds=6))
+
+
+def test_pairs_of_rates_share_no_images_where_there_are_several_seeds() -> None:
+    """An arm's seeds make the larger packs; what is recorded stays, whichever way it was trained."""
+    shares = {
+        (rates, seeds): plan(by_rate(*RATES[:rates], seeds=seeds))[0].shares_images
+        for rates in (1, 2, 3)
+        for seeds in (1, 2, 9)
+    }
+    assert [key for key, shared in shares.items() if shared] == [(2, 1), (3, 1), (3, 2), (3, 9)]
 
 
 def test_what_is_recorded_moves_no_trial() -> None:

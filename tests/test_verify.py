@@ -556,19 +556,15 @@ def test_an_interrupt_certifies_nothing(door: Door, place: Place, monkeypatch: p
 # Real trainings
 
 
-def really(trials: Sequence[Trial]) -> Result:
-    """Train some arms of one seed as a run does."""
-    return work.run_pack(Job(Pack(tuple(trials), shares_images=True), "cpu", None), lambda images: None)
-
-
 def ledger_of(place: Place, ablation: Ablation, rounded_by: float = 0.0, **changes: Any) -> Ledger:
     """Write the ledger of an ablation, trained for real; with learning rates that are off by so much."""
     ledger = Ledger(place.folder / f"{ablation.name}.jsonl")
     for pack in plan(ablation):
         exact = [trial.arm for trial in pack.trials]
         off = [replace(arm, recipe=arm.recipe.replace(lr=arm.recipe.lr * (1 + rounded_by))) for arm in exact]
-        result = really([Trial(arm, trial.seed) for arm, trial in zip(off, pack.trials, strict=True)])
-        place_in_pack = {"size": len(pack.slots), "slot": 0, "shares_images": True}
+        trials = tuple(Trial(arm, trial.seed) for arm, trial in zip(off, pack.trials, strict=True))
+        result = work.run_pack(Job(Pack(trials, pack.shares_images), "cpu", None), lambda images: None)
+        place_in_pack = {"size": len(pack.slots), "slot": 0, "shares_images": pack.shares_images}
         facts = {**here(), **result.provenance, "pack": place_in_pack, **changes}
         pairs = zip(pack.trials, result.outcomes, strict=True)
         ledger.append([Record.of(ablation.name, trial, outcome, facts) for trial, outcome in pairs])
