@@ -1,7 +1,6 @@
 """A recipe: everything that determines a training except its seed, and the name of that: its fingerprint."""
 
 import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -180,6 +179,8 @@ def canonical_json(value: Any) -> str:
 
 def digest(text: str, length: int = 16) -> str:
     """Return the first `length` hexadecimal digits of the SHA-256 of a text."""
+    import hashlib
+
     return hashlib.sha256(text.encode()).hexdigest()[:length]
 
 

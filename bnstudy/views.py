@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import shutil
-import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -142,8 +141,10 @@ def _estimated_seconds(packs: Sequence[Pack], records: Sequence[Record], workers
         return 0.0
     if not speeds:
         return None
+    from statistics import median
+
     images = sum(map(images_of, packs))
-    return float(round(images / statistics.median(speeds) / min(workers, len(packs))))
+    return float(round(images / median(speeds) / min(workers, len(packs))))
 
 
 def plan_text(value: Row) -> str:

@@ -37,6 +37,12 @@ def test_a_table_is_aligned_without_blank_lines() -> None:
     ]
 
 
+def test_a_cell_is_shown_as_it_is() -> None:
+    """Neither what looks like markup nor what looks like the name of an emoji is replaced."""
+    head, _, row = views.table([{"name": ":smile: [bold]x[/bold]"}], ("name",)).splitlines()
+    assert (head, row) == ("name", ":smile: [bold]x[/bold]")
+
+
 def test_a_table_without_rows_is_its_head() -> None:
     assert views.table([], ("name", "n")).splitlines()[0].split() == ["name", "n"]
 
