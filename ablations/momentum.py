@@ -17,7 +17,7 @@ ablation = Ablation(
     source="d2l-en 8.5.1 and 8.5.3, d2l-zh 7.5.1 and 7.5.3; sixteen published runs; claims C17, C18",
     base=BN_LENET.replace(probes="averages"),
     factors=(across("lr", 0.01, 0.1, 1, role="scientific"),),
-    seeds=range(20),  # the least at which the bootstrap of a ratio of spreads covers as stated
+    seeds=range(20),  # the fewest from which an interval of a ratio of spreads is trusted
     claims=(
         # Threefold: a ninth of the variance left says that the averages made nearly all of it.
         Claim(

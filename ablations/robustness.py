@@ -16,7 +16,7 @@ ablation = Ablation(
     factors=(NORM,),
     seeds=range(10),  # where differences spread by a point, ten seeds see one
     claims=(
-        # 1 point, here and below: and beyond what the clean accuracies differ by.
+        # 1 point, here and below, and beyond what the clean accuracies differ by.
         Claim(
             "Noise on the pixels costs at least a point more with BN.",
             factor="norm",

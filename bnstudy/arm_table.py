@@ -9,9 +9,9 @@ from bnstudy import parties, stats
 from bnstudy.drawing import OUTCOME, Drawing, called, having
 from bnstudy.language import tell
 from bnstudy.outcome import known_outcome
-from bnstudy.phrases import amount, interval, size, spoken
+from bnstudy.phrases import amount, interval, is_share, size, spoken
 
-MOST = 3
+MOST = 4
 """Outcomes in a table: more do not fit a page beside the factors."""
 
 
@@ -83,11 +83,15 @@ def of(drawing: Drawing) -> ArmTable:
 
 def _outcomes(drawing: Drawing) -> list[str]:
     """Return what the figure draws, the primary accuracy, and further outcomes of claims, as measured."""
-    claimed = (claim.measure.outcome for claim in drawing.ablation.claims if claim.effect.kind != "exact")
-    named = dict.fromkeys((drawing.outcome, OUTCOME, *claimed))
-    return [
-        name for name in named if known_outcome(name) and drawing.values(drawing.frame, name).notna().any()
-    ][:MOST]
+    claims = [claim for claim in drawing.ablation.claims if claim.effect.kind != "exact"]
+    claimed = (name for claim in claims for name in (claim.measure.outcome, claim.against))
+    named = dict.fromkeys(name for name in (drawing.outcome, OUTCOME, *claimed) if isinstance(name, str))
+    found: dict[tuple[float, ...], str] = {}  # by its values: one may be another by a second name
+    for name in filter(known_outcome, named):
+        values = drawing.values(drawing.frame, name)
+        if values.notna().any():
+            found.setdefault(tuple(values.fillna(math.inf)), name)
+    return list(found.values())[:MOST]
 
 
 def _mean(values: "pd.Series[float]", outcome: str) -> Mean | None:
@@ -97,4 +101,5 @@ def _mean(values: "pd.Series[float]", outcome: str) -> Mean | None:
     if len(known) == 1:
         return Mean(outcome, known[0], None, None, None)
     found = stats.mean(known)
-    return Mean(outcome, found.value, found.low, found.high, float(pd.Series(known).std()))
+    low, high = (max(0.0, found.low), min(1.0, found.high)) if is_share(outcome) else (found.low, found.high)
+    return Mean(outcome, found.value, low, high, float(pd.Series(known).std()))

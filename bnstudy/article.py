@@ -82,7 +82,7 @@ def content(report: Report, works: Mapping[str, Reference]) -> dict[str, Any]:
         "subtitle": AUTHORS[0],
         "made": _made(report),
         "preview": _preview(report),
-        "abstract": told(report.abstract or [_abstract(report, recorded)]),
+        "abstract": told(report.abstract.paragraphs or [_abstract(report, recorded)]),
         "counts": _counts(recorded),
         "answers": _answers(report),
         "sections": [article_sections.of(each, told) for each in recorded],
@@ -144,15 +144,16 @@ def _counts(sections: Sequence[Section]) -> dict[str, str]:
 
 def _abstract(report: Report, sections: Sequence[Section]) -> str:
     """Return an abstract that says what was done and how it came out, until a person has written one."""
-    counts = _counts(sections)
+    counts, ablations = _counts(sections), counted(len(sections), "ablation")
+    if left := len(report.sections) - len(sections):
+        ablations += f" ({left:,} more are declared and not recorded yet)"
     return (
-        "Exercises on batch normalization are usually answered by one run of a notebook. We answer those of "
-        "Dive into Deep Learning, and the claims of its chapter, by "
-        f"{counted(len(sections), 'ablation')} with {report.finished:,} trials on Fashion-MNIST: arms paired "
-        "by seed, claims with margins and rules committed before the runs, divergence counted as an outcome, "
-        "and verdicts computed from append-only records that anyone can train again. Of "
-        f"{counts['claims']} claims {counts['supported']} are supported, {counts['refuted']} refuted and "
-        f"{counts['undecided']} undecided."
+        "Exercises on batch normalization are usually answered by one run of a notebook. We put those of "
+        f"Dive into Deep Learning, and the claims of its chapter, to trial by {ablations} with "
+        f"{report.finished:,} trials on Fashion-MNIST: arms paired by seed, claims with margins and rules "
+        "committed before the runs, divergence counted as an outcome, and verdicts computed from append-only "
+        f"records that anyone can train again. Of {counts['claims']} claims {counts['supported']} are "
+        f"supported, {counts['refuted']} refuted and {counts['undecided']} undecided."
     )
 
 

@@ -6,6 +6,9 @@ import io
 import tokenize
 from collections.abc import Iterator, Mapping
 
+HOLDS = ", here and below"
+"""In the reason for a margin: that of the claims below as well."""
+
 
 def expected(text: str) -> str:
     """Return what the literature leads one to expect: the docstring below its first line; each paragraph
@@ -17,13 +20,13 @@ def expected(text: str) -> str:
 
 def margins(text: str) -> dict[str, str]:
     """Return by a claim's text the comment above it, which says why its margin is what it is; one that says
-    "here and below" holds until the next."""
+    ", here and below" holds until the next."""
     comments, found, shared = _comments(text), dict[str, str](), ""
     calls = (call for call in _calls(text, "Claim") if call.args and isinstance(call.args[0], ast.Constant))
     for call in sorted(calls, key=lambda call: call.lineno):
         own = _above(comments, call.lineno)
-        shared = (own if "here and below" in own else "") if own else shared
-        found[str(ast.literal_eval(call.args[0]))] = own or shared
+        shared = (own if HOLDS in own else "") if own else shared
+        found[str(ast.literal_eval(call.args[0]))] = (own or shared).replace(HOLDS, "")
     return found
 
 

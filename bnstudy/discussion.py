@@ -14,6 +14,8 @@ text's. Below, paragraphs are parted by blank lines, and `{name.field}` is fille
     at = {bias = "removed"}
     +++
     Training is as fast without it ({speed.effect}, {speed.interval}); it reaches {plain.mean}.
+
+A text is told in the report's language where that has a translation of each paragraph, else as it is written.
 """
 
 import re
@@ -29,10 +31,10 @@ from bnstudy.claims import Measure
 from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError, unknown
 from bnstudy.judging import Judged
-from bnstudy.language import ENGLISH, speaking
+from bnstudy.language import ENGLISH, current, speaking, tell, translations
 from bnstudy.outcome import known_outcome
 from bnstudy.parties import outcomes, rows_of
-from bnstudy.phrases import amount, size
+from bnstudy.phrases import amount, interval, size
 from bnstudy.verdicts import Verdict
 
 FENCE = "+++"
@@ -72,9 +74,17 @@ class Text:
         return BnstudyError(f"{self.path}: {what}.")
 
 
-def load(folder: Path, judged: Mapping[str, Judged]) -> dict[str, tuple[str, ...]]:
-    """Return the filled-in paragraphs of each text, by its file's name, which is its ablation's (or, for a
-    text on several, `abstract`).
+@dataclass(frozen=True)
+class Said:
+    """A text filled in, and the language that it is in."""
+
+    paragraphs: tuple[str, ...] = ()
+    language: str = ENGLISH
+
+
+def load(folder: Path, judged: Mapping[str, Judged]) -> dict[str, Said]:
+    """Return each text, filled in, by its file's name, which is its ablation's (or, for a text on several,
+    `abstract`).
 
     A text is left out where an ablation that it leans on, or its own, is not there or not recorded in full.
     Raises `BnstudyError` for a text that cannot be read, names what does not exist, or takes a verdict for
@@ -87,8 +97,9 @@ def load(folder: Path, judged: Mapping[str, Judged]) -> dict[str, tuple[str, ...
         if needed <= judged.keys():
             check(text, {name: judged[name].ablation for name in needed})
             if needed and not any(judged[name].preview for name in needed):
-                with speaking(ENGLISH):  # as the texts are, whatever the report's language
-                    found[path.stem] = _filled(text, judged)
+                known = set(text.paragraphs) <= translations(current()).keys()
+                with speaking(current() if known else ENGLISH):
+                    found[path.stem] = Said(_filled(text, judged), current())
     return found
 
 
@@ -150,7 +161,7 @@ def _filled(text: Text, judged: Mapping[str, Judged]) -> tuple[str, ...]:
             raise text.wrong(f"{place[0]} cannot be told from the records")
         return found
 
-    return tuple(_PLACE.sub(value, paragraph) for paragraph in text.paragraphs)
+    return tuple(_PLACE.sub(value, tell(paragraph)) for paragraph in text.paragraphs)
 
 
 def _values(text: Text, lean: Lean, judged: Judged) -> dict[str, str]:
@@ -166,12 +177,12 @@ def _values(text: Text, lean: Lean, judged: Judged) -> dict[str, str]:
 
 
 def _of_claim(verdict: Verdict) -> dict[str, str]:
-    effect, _, interval = sentences.effect(verdict).partition(", ")
+    effect, _, rest = sentences.effect(verdict).partition(tell(", "))
     return {
-        "verdict": verdict.result,
+        "verdict": tell(verdict.result),
         "finding": sentences.finding(verdict),
         "effect": effect,
-        "interval": interval,
+        "interval": rest,
         "seeds": str(verdict.seeds),
     }
 
@@ -182,14 +193,11 @@ def _of_arms(lean: Lean, judged: Judged) -> dict[str, str]:
     if len(values) < 2:
         return {}
     mean = stats.mean(values)
-    low, high, least, most = (
-        amount(x, lean.outcome) for x in (mean.low, mean.high, min(values), max(values))
-    )
     return {
         "mean": amount(mean.value, lean.outcome),
-        "interval": f"{low} to {high}",
+        "interval": interval(mean.low, mean.high, lean.outcome),
         "spread": size(statistics.stdev(values), lean.outcome),
-        "least": least,
-        "most": most,
+        "least": amount(min(values), lean.outcome),
+        "most": amount(max(values), lean.outcome),
         "seeds": str(len(values)),
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from bnstudy import style
@@ -22,6 +23,7 @@ from bnstudy.plot_strips import arms_figure, statistics
 __all__ = ["FIGURES", "Drawing", "draw", "save"]
 
 SUFFIXES = ("svg", "png")
+RATE = "lr"
 
 FIGURES: dict[str, Callable[[Drawing], Figure]] = {
     "arms": arms_figure,
@@ -51,26 +53,47 @@ def draw(drawing: Drawing) -> Figure:
         return figure
 
 
-ALTERNATIVE = "{question} Figure: {kind}. Mean {outcome}: {means}."
-AVERAGED_ALTERNATIVE = "{question} Figure: {kind}. Mean {outcome}, averaged over {factors}: {means}."
-"""What a figure shows in words, of one factor and of several."""
+SHOWN = {
+    "arms": "Each arm's mean with its 95% interval, and every seed.",
+    "learning rates": "How accurate the networks are at each learning rate, and up to which rate they train.",
+    "curves": "Accuracy after each epoch.",
+    "effects": "Differences between arms, paired by seed, with their 95% intervals.",
+    "dose": "Means by the size of a factor, with their 95% intervals, and every seed.",
+    "statistics": "The same networks, predicted with different statistics, and how far the seeds spread.",
+    "published": "Published numbers among our own seeds.",
+    "": "A figure of the ablation's own.",
+}
+"""What a figure shows, by the name that an ablation's file gives."""
+
+ALTERNATIVE = "{question} {shown} Mean {outcome}: {means}."
+DETAILED_ALTERNATIVE = "{question} {shown} Mean {outcome}, {how}: {means}."
+"""A figure in words, of one factor and of several."""
 
 
 def described(drawing: Drawing) -> str:
     """Return what a figure shows in words, for those who do not see it: the question and the means."""
     ablation, outcome = drawing.ablation, drawing.outcome
-    means = [(arm.label, drawing.values(arm.rows).mean()) for arm in drawing.series([drawing.scientific])]
+    others = [factor for factor in drawing.varied if factor != drawing.scientific]
+    means = [(arm.label, _mean(drawing, arm.rows)) for arm in drawing.series([drawing.scientific])]
     told = listed((f"{label} {amount(mean, outcome)}" for label, mean in means if mean == mean), "; ")
-    others = [called(factor) for factor in drawing.varied if factor != drawing.scientific]
+    best = [tell("each at its best {factor}", factor=called(f)) for f in others if f.name == RATE]
+    averaged = listed((called(factor) for factor in others if factor.name != RATE), " and ")
+    over = [tell("averaged over {factors}", factors=averaged)] if averaged else []
     told = tell(
-        AVERAGED_ALTERNATIVE if others else ALTERNATIVE,
+        DETAILED_ALTERNATIVE if others else ALTERNATIVE,
         question=drawing.question,
-        kind=tell(ablation.figure if isinstance(ablation.figure, str) else "the ablation's own"),
+        shown=tell(SHOWN[ablation.figure if isinstance(ablation.figure, str) else ""]),
         outcome=spoken(outcome),
-        factors=listed(others, " and "),
+        how=listed([*best, *over]),
         means=told,
     )
     return tell("{text} ({preview})", text=told, preview=drawing.preview) if drawing.preview else told
+
+
+def _mean(drawing: Drawing, rows: pd.DataFrame) -> float:
+    """Return the mean of what is drawn over all trials of an arm, at the rate where it is highest."""
+    values = drawing.values(rows)
+    return float(values.groupby(rows[RATE]).mean().max() if RATE in rows else values.mean())
 
 
 def _known(drawing: Drawing, kind: str) -> Figure:

@@ -51,7 +51,8 @@ def render(
     page = environment(paper).get_template("report.html")
     return page.render(
         t=tell,
-        language=TAGS.get(current(), current()),
+        language=_tag(current()),
+        tag=_tag,
         translations=_translations(),
         version=__version__,
         report=report,
@@ -71,13 +72,18 @@ def render(
     )
 
 
+def _tag(language: str) -> str:
+    """Return the tag by which browsers know a language."""
+    return TAGS.get(language, language)
+
+
 def _translations() -> list[tuple[str, str, str]]:
     """Return the page in other languages: its file, the language's tag, and what speakers call it."""
     found = []
     for language in languages():
         if language != current():
             with speaking(language):
-                found.append((page_name(), TAGS.get(language, language), tell("English")))
+                found.append((page_name(), _tag(language), tell("English")))
     return found
 
 
@@ -111,8 +117,10 @@ def _hash(script: str) -> str:
 
 def _texts(report: Report) -> list[str]:
     """Return what may name works."""
-    said = [text for section in report.sections for text in (section.expected, *section.discussion)]
-    return [*said, *report.abstract]
+    said = [
+        text for section in report.sections for text in (section.expected, *section.discussion.paragraphs)
+    ]
+    return [*said, *report.abstract.paragraphs]
 
 
 def _results(report: Report) -> dict[str, int]:

@@ -33,7 +33,7 @@ def spoken(outcome: str) -> str:
 
 def is_share(outcome: str) -> bool:
     """Return whether an outcome is a share in [0, 1], whose differences are told in points."""
-    return "accuracy" in outcome or outcome in ("validation_area", "finite")
+    return "accuracy" in outcome or outcome in ("validation_area", "finite", "checks.batch_disagreement")
 
 
 def titled(factor: Factor, name: str) -> str:

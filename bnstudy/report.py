@@ -27,6 +27,7 @@ from bnstudy.arm_table import ArmTable
 from bnstudy.chapter import ChapterClaim
 from bnstudy.checklist import Item
 from bnstudy.design import Ablation
+from bnstudy.discussion import Said
 from bnstudy.drawing import Drawing
 from bnstudy.held import Held
 from bnstudy.judging import Judged
@@ -102,8 +103,8 @@ class Section:
     numbers: tuple[Number, ...]
     """Published numbers that its claims hold against our trials."""
     limits: tuple[str, ...]
-    discussion: tuple[str, ...]
-    """What a person says of the findings, a paragraph each; nothing before the ledger is complete."""
+    discussion: Said
+    """What a person says of the findings; nothing before the ledger is complete."""
     declaration: str
     """The text of the ablation's file."""
 
@@ -148,8 +149,8 @@ class Report:
     """The published single runs of the textbook's recipe, against our seeds of the same."""
     checklist: tuple[Item, ...]
     origins: Origins
-    abstract: tuple[str, ...]
-    """What a person says of the whole, a paragraph each; nothing before all that it names is complete."""
+    abstract: Said
+    """What a person says of the whole; nothing before all that it names is complete."""
 
     def section(self, name: str) -> Section:
         """Return the section of an ablation."""
@@ -174,7 +175,7 @@ def gather(ablations: Sequence[Ablation], place: Place, texts: Path | None = Non
     judged = {ablation.name: judging.judge(ablation, place) for ablation in ablations}
     records = {name: _records(each.ablation, place) for name, each in judged.items()}
     said = discussion.load(texts or PAPER / "discussion", judged)
-    sections = [_section(each, records[name], place, said.get(name, ())) for name, each in judged.items()]
+    sections = [_section(each, records[name], place, said.get(name, Said())) for name, each in judged.items()]
     sections.sort(key=lambda section: section.exercises[:1] or (len(chapter.EXERCISES) + 1,))
     facts = origins.gather(records, place)
     return Report(
@@ -186,7 +187,7 @@ def gather(ablations: Sequence[Ablation], place: Place, texts: Path | None = Non
         runs=recorded.runs(judged.values()),
         checklist=checklist.fill(facts, [each.ablation for name, each in judged.items() if records[name]]),
         origins=facts,
-        abstract=said.get("abstract", ()),
+        abstract=said.get("abstract", Said()),
     )
 
 
@@ -196,7 +197,7 @@ def _records(ablation: Ablation, place: Place) -> dict[str, Record]:
     return {trial.id: held[trial.id] for trial in ablation.trials if trial.id in held}
 
 
-def _section(judged: Judged, records: Mapping[str, Record], place: Place, said: tuple[str, ...]) -> Section:
+def _section(judged: Judged, records: Mapping[str, Record], place: Place, said: Said) -> Section:
     ablation, frame = judged.ablation, judged.finished
     drawing = None if frame.empty else Drawing(ablation, frame, judged.preview)
     return Section(
@@ -265,7 +266,7 @@ def _limits(judged: Judged, records: Mapping[str, Record]) -> tuple[str, ...]:
     """Return what the evidence cannot say, as its records and design tell."""
     ablation, frame = judged.ablation, judged.finished
     found = []
-    if judged.preview:
+    if judged.preview and len(frame):
         found.append(
             tell(
                 "It is a preview of {finished} of {trials} trials; the whole design has {declared}.",

@@ -44,10 +44,10 @@ def answer(ablation: Ablation, frame: pd.DataFrame, verdict: Verdict) -> str:
     if not all(sides.values()):
         return sentence(verdict)
     if verdict.claim.form == "outcomes":
-        told = [_measured(verdict.claim, compared[0].measure, list(sides.values()))]
+        told = [_measured(ablation, verdict.claim, compared[0].measure, list(sides.values()))]
     else:
         told = [
-            _measured(verdict.claim, measure, [sides[party] for party in group])
+            _measured(ablation, verdict.claim, measure, [sides[party] for party in group])
             for measure, group in groupby(compared, key=lambda party: party.measure)
         ]
     return listed([*map(_capital, told), sentence(verdict)], ". ")
@@ -75,14 +75,14 @@ MEASURED_OUTCOMES = {
 """The same where the sides are two outcomes."""
 
 
-def _measured(claim: Claim, measure: Measure, sides: Sequence[str]) -> str:
+def _measured(ablation: Ablation, claim: Claim, measure: Measure, sides: Sequence[str]) -> str:
     """Return what was measured of sides: `test accuracy, mean and 95% interval: with BN 88.1% (...); ...`."""
     joined = listed(sides, "; ")
     if measure.summary == "largest workable":
         return tell("largest workable learning rate (95% interval): {sides}", sides=joined)
     what = "spread" if claim.effect.kind == "spread ratio" else "mean"
     template = (MEASURED_OUTCOMES if claim.form == "outcomes" else MEASURED)[
-        f"{what} at best" if measure.over else what
+        f"{what} at best" if measure.over and len(ablation.factor(measure.over).levels) > 1 else what
     ]
     factor = tell(OVER.get(measure.over or "", measure.over or ""))
     return tell(template, outcome=spoken(measure.outcome), factor=factor, sides=joined)

@@ -5,18 +5,21 @@ from collections.abc import Callable
 from bnstudy.evidence import LEAST_RECORDED, Part
 from bnstudy.language import tell
 from bnstudy.phrases import amount, counted, listed
+from bnstudy.placebo import FLIPS
 from bnstudy.verdicts import Verdict
 
 EXACT = {
     "value": "the largest value is {value} ({where}), the bound {bound}, in {seeds}",
     "difference": "the largest difference is {value} ({where}), the bound {bound}, in {seeds}",
+    "no value": "it is 0 in {seeds}, the bound {bound}",
+    "no difference": "the two sides are equal in {seeds}, the bound {bound}",
 }
 """The worst of all trials, of one arm or of two."""
 
 ALARMS = {
-    "": "{alarms}, over sign flips of {seeds}",
-    "few": "fewer false alarms than stated, as where one seed lies far off: {alarms}, over sign flips of "
-    "{seeds}",
+    "": "{alarms}, over {flips} sign flips of {seeds}",
+    "few": "fewer false alarms than stated, as where one seed lies far off: {alarms}, over {flips} sign "
+    "flips of {seeds}",
 }
 """How often the judge was wrong; `few` where that is too seldom."""
 
@@ -28,8 +31,9 @@ def adjusted(verdict: Verdict, told: str) -> str:
 
 def _exact(verdict: Verdict) -> str:
     (worst,) = verdict.parts
+    form = "value" if verdict.claim.form == "alone" else "difference"
     return tell(
-        EXACT["value" if verdict.claim.form == "alone" else "difference"],
+        EXACT[form if worst.value else f"no {form}"],
         value=f"{worst.value:.3g}",
         where=worst.name,
         bound=f"{worst.high:.3g}",
@@ -104,11 +108,8 @@ def _alarms(verdict: Verdict) -> str:
         ),
         "; ",
     )
-    few = (
-        "fewer false alarms than stated, as where one seed lies far off: {alarms}, over sign flips of {seeds}"
-    )
-    template = few if verdict.result == "undecided" else "{alarms}, over sign flips of {seeds}"
-    return tell(template, alarms=told, seeds=counted(verdict.seeds, "seed"))
+    template = ALARMS["few" if verdict.result == "undecided" else ""]
+    return tell(template, alarms=told, flips=f"{FLIPS:,}", seeds=counted(verdict.seeds, "seed"))
 
 
 OF_SEVERAL: dict[str, Callable[[Verdict], str]] = {

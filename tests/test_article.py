@@ -15,6 +15,7 @@ from pypdf import PdfReader
 from bnstudy import article, registry, report
 from bnstudy.claims import Claim, at_least, equal_within
 from bnstudy.design import Ablation, Factor, Level
+from bnstudy.discussion import Said
 from bnstudy.errors import BnstudyError
 from bnstudy.outcome import Outcome
 from bnstudy.places import PAPER, Place
@@ -145,8 +146,8 @@ def test_text_of_a_file_is_shown_and_never_read_as_markup(tmp_path: Path) -> Non
 def test_what_a_person_says_is_shown_with_its_works(tmp_path: Path) -> None:
     found = gathered(tmp_path, two_arms(*CLAIMS, seeds=3))
     [section] = found.sections
-    said = replace(section, discussion=("As Galloway et al. 2019 found.", "And `more`."))
-    text = read(article.pdf(replace(found, sections=(said,), abstract=("All in one.",))))
+    said = replace(section, discussion=Said(("As Galloway et al. 2019 found.", "And `more`.")))
+    text = read(article.pdf(replace(found, sections=(said,), abstract=Said(("All in one.",)))))
     assert "As Galloway et al. 2019 found." in text and "And more." in text
     assert "Galloway, A., Golubeva, A." in text
     assert "All in one." in text and "one run of a notebook" not in text, "in place of the made abstract"

@@ -26,7 +26,7 @@ NAMES = {
 """Words that stay as they are in a Chinese text."""
 
 PAGE = {
-    *("bnstudy", "paper", "Holm", "BCa", "Wilson", "Fashion", "MNIST", "SHA", "CPU", "NaN"),
+    *("bnstudy", "paper", "Holm", "Bonett", "Fieller", "Wilson", "Fashion", "MNIST", "SHA", "CPU", "NaN"),
     *("Xiao", "Rasul", "Vollgraf"),
 }
 """The same in the text of a page."""

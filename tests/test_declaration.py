@@ -33,8 +33,8 @@ def test_a_margin_has_the_reason_above_it_or_the_last_one_that_holds_below() -> 
     assert declaration.margins(FILE) == {
         "First.": "A point: what a reader would notice.",
         "Second.": "",
-        "Third.": "2 points, here and below: more.",
-        "Fourth.": "2 points, here and below: more.",
+        "Third.": "2 points: more.",
+        "Fourth.": "2 points: more.",
     }
 
 

@@ -54,7 +54,7 @@ def test_numbers_come_from_the_records(tmp_path: Path) -> None:
         - 100 * (measured({"network": "affine"}, s).precise_test_accuracy or 0)
         for s in range(5)
     ]
-    first, second = found["made"]
+    first, second = found["made"].paragraphs
     assert first.startswith(f"It gains +{fmean(differences):.2f} points (95% interval +")
     assert first.endswith("; 5 seeds): supported.")
     values = [measured({"network": "affine"}, s).precise_test_accuracy or 0 for s in range(5)]
@@ -63,7 +63,7 @@ def test_numbers_come_from_the_records(tmp_path: Path) -> None:
 
 def test_the_numbers_of_arms_have_interval_spread_and_ends(tmp_path: Path) -> None:
     body = "{plain.interval}, {plain.spread}, {plain.least}, {plain.most}, {plain.seeds}"
-    [found] = discussion.load(text(tmp_path, PLAIN, body), judged(tmp_path))["made"]
+    [found] = discussion.load(text(tmp_path, PLAIN, body), judged(tmp_path))["made"].paragraphs
     values = [measured({"network": "affine"}, s).precise_test_accuracy or 0 for s in range(5)]
     interval, spread, least, most, seeds = found.split(", ")
     assert " to " in interval and spread == f"{100 * stdev(values):.2f} points"
@@ -88,18 +88,26 @@ def test_nothing_is_said_of_an_incomplete_ledger(tmp_path: Path, profile: str, s
 
 def test_an_abstract_leans_on_ablations_by_name(tmp_path: Path) -> None:
     texts = text(tmp_path, GAIN + 'of = "made"\n', "So {gain.effect}.", "abstract")
-    assert discussion.load(texts, judged(tmp_path))["abstract"][0].startswith("So +")
+    assert discussion.load(texts, judged(tmp_path))["abstract"].paragraphs[0].startswith("So +")
     assert discussion.load(texts, {}) == {}
 
 
-def test_a_text_keeps_its_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = sentences.EFFECTS[""]
-    (tmp_path / "xx.po").write_text(f'msgid "{told}"\nmsgstr "X {told}"\n')
+@pytest.mark.parametrize("translated", [True, False])
+def test_a_text_is_told_in_the_report_s_language_if_it_is_translated(
+    translated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it, its numbers included, or nothing."""
+    told, body = sentences.EFFECTS[""], "By {gain.effect}."
+    known = {told: f"X {told}"} | ({body: "Y {gain.effect}."} if translated else {})
+    entries = "\n".join(f'msgid "{text}"\nmsgstr "{other}"\n' for text, other in known.items())
+    (tmp_path / f"x{translated}.po").write_text(entries)
     monkeypatch.setattr(language, "FOLDER", tmp_path)
-    texts, of = text(tmp_path, GAIN, "{gain.effect}, {gain.interval}"), judged(tmp_path)
-    with language.speaking("xx"):
+    texts, of = text(tmp_path, GAIN, body), judged(tmp_path)
+    with language.speaking(f"x{translated}"):
         assert sentences.effect(of["made"].verdicts[0]).startswith("X +")
-        assert discussion.load(texts, of)["made"][0].startswith("+")
+        said = discussion.load(texts, of)["made"]
+    start, spoken = ("Y X +", f"x{translated}") if translated else ("By +", "en")
+    assert said.paragraphs[0].startswith(start) and said.language == spoken
 
 
 def test_the_page_and_the_article_show_it(tmp_path: Path) -> None:
@@ -109,7 +117,7 @@ def test_the_page_and_the_article_show_it(tmp_path: Path) -> None:
     text(tmp_path, GAIN + 'of = "made"\n', "In short: {gain.verdict}.", "abstract")
     found = report.gather([ABLATION], place, texts)
     [section] = found.sections
-    [said], [short] = section.discussion, found.abstract
+    [said], [short] = section.discussion.paragraphs, found.abstract.paragraphs
     assert short == "In short: supported." and re.search(r"too: \+\d", said)
     html = re.sub(r"<[^>]*>", "", page.render(found, {}))
     pdf = "".join(each.extract_text() for each in PdfReader(io.BytesIO(article.pdf(found))).pages)

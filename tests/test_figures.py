@@ -254,10 +254,21 @@ def test_a_figure_says_in_words_what_it_shows(tmp_path: Path) -> None:
     svg, _, beside = figures.save(figure, tmp_path, "made", {"trials": []})
     told = json.loads(beside.read_text())["alternative_text"]
     assert told == (
-        "Does it matter? Figure: arms. Mean test accuracy (statistics recomputed): without BN 80.0%; with BN "
-        "90.0%."
+        "Does it matter? Each arm's mean with its 95% interval, and every seed. Mean test accuracy "
+        "(statistics recomputed): without BN 80.0%; with BN 90.0%."
     )
     assert told in svg.read_text()
+
+
+def test_in_words_an_arm_is_at_the_rate_where_its_mean_is_highest() -> None:
+    means = {"bn": (0.5, 0.9, 0.7), "affine": (0.4, 0.3, 0.1)}
+    rates = by_rate(rates=(0.1, 1.0, 10.0))
+    names = [level.name for level in rates.factor("lr").levels]
+    figure = drawn(rates, lambda arm, seed: outcome(means[arm["network"]][names.index(arm["lr"])]))
+    assert figure.get_label().endswith(
+        " Mean test accuracy (statistics recomputed), each at its best learning rate: without BN 40.0%; with "
+        "BN 90.0%."
+    )
 
 
 @pytest.mark.slow

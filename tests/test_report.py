@@ -7,11 +7,12 @@ from pathlib import Path
 from statistics import fmean
 
 import pytest
-from handmade import crashed, diverged, outcome, two_arms, write
+from handmade import crashed, diverged, outcome, table, two_arms, write
 
-from bnstudy import chapter, recorded, registry, report
+from bnstudy import arm_table, chapter, recorded, registry, report
 from bnstudy.claims import Claim, at_least, contains, equal_within
 from bnstudy.design import Ablation
+from bnstudy.drawing import Drawing
 from bnstudy.outcome import Outcome
 from bnstudy.places import Place
 from bnstudy.recorded import Number
@@ -74,6 +75,21 @@ def test_the_table_has_each_arm_with_its_mean_interval_and_seeds(place: Place) -
     mean = line.means[0]
     assert mean is not None and mean.value == pytest.approx(fmean(values)) and line.seeds == 5
     assert mean.low is not None and mean.low < mean.value and mean.interval.endswith("%")
+
+
+def test_the_table_has_each_outcome_once_and_no_accuracy_above_all() -> None:
+    """What a claim compares with is a column, too; what equals another in every trial is not."""
+    compared = Claim("It is the same.", outcome="test_accuracy", against="train_accuracy", effect=at_least(0))
+    other = Claim("This, too.", outcome="test_accuracy", against="mean_test_accuracy", effect=at_least(0))
+    rows = table(
+        two_arms(compared, other), lambda arm, seed: outcome(0.9, train_accuracy=1 - 0.2 * (seed == 0))
+    )
+    rows["mean_test_accuracy"] = rows["test_accuracy"]
+    held = arm_table.of(Drawing(two_arms(compared, other), rows, ""))
+    assert "training accuracy (running averages)" in held.outcomes
+    assert "mean test accuracy of the last three epochs" not in held.outcomes
+    mean = held.lines[0].means[held.outcomes.index("training accuracy (running averages)")]
+    assert mean is not None and (mean.high, mean.interval[-6:]) == (1.0, "100.0%")
 
 
 def test_an_empty_ledger_has_no_answer_and_the_command_that_fills_it(place: Place) -> None:

@@ -332,6 +332,10 @@ def test_the_best_level_is_chosen_by_validation_and_never_by_the_test_images() -
         "with BN 80.0% (79.0 to 81.0); without BN 80.0% (80.0 to 80.0). BN helps. Supported: +0.00 points, "
         "90% interval "
     )
+    one_rate = replace(ablation, factors=(ablation.factors[0], ablation.factor("lr").only(["1"])))
+    rows = table(one_rate, measured)
+    text = answer(one_rate, rows, judge(one_rate, rows, False)[0])
+    assert text.startswith("Test accuracy (statistics recomputed), mean and 95% interval: with BN 80.0% ")
     shifted = table(
         ablation, lambda arm, seed: replace(measured(arm, seed), precise_test_accuracy=random.random())
     )

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from jinja2.ext import extract_from_ast
@@ -11,6 +12,7 @@ from bnstudy import (
     chapter,
     contrasts,
     declaration,
+    discussion,
     drawing,
     evidence,
     figures,
@@ -41,7 +43,7 @@ TABLES = (
 """Texts that are told by what they are about."""
 
 WORDS = (
-    *(contrasts.AVERAGED, figures.ALTERNATIVE, figures.AVERAGED_ALTERNATIVE, held.OWN, origins.UNKNOWN),
+    *(contrasts.AVERAGED, figures.ALTERNATIVE, figures.DETAILED_ALTERNATIVE, held.OWN, origins.UNKNOWN),
     *("cumulative", "averaged weights"),  # of the probe `averages`
     *(word for result in sentences.RESULTS for word in (result, f"claims {result}")),  # of the page
 )
@@ -50,7 +52,8 @@ WORDS = (
 def texts() -> dict[str, str]:
     """Return each text with where it stands, in the order of a translator's reading."""
     found: dict[str, str] = {}
-    for where, text in (*_of_code(), *_of_page(), *_of_tables(), *_of_chapter(), *_of_ablations()):
+    places = (_of_code(), _of_page(), _of_tables(), _of_chapter(), _of_ablations(), _of_discussions())
+    for where, text in chain(*places):
         if text.strip():
             found.setdefault(text, where)
     return found
@@ -92,7 +95,7 @@ def _of_tables() -> Iterator[tuple[str, str]]:
     yield "phrases.py", ", "
     for table in TABLES:
         yield from (("the code's tables", text) for text in table.values())
-    yield from (("the code's tables", text) for text in (*WORDS, *figures.FIGURES))
+    yield from (("the code's tables", text) for text in (*WORDS, *figures.SHOWN.values()))
     yield from (("placebo.py", alarm.name) for alarm in placebo.false_alarms([-1.0, 1.0, 2.0], 0.1, 10))
     yield from (("outcome.py", spoken(outcome)) for outcome in NUMBERS)
     for item in _items():
@@ -119,6 +122,11 @@ def _of_chapter() -> Iterator[tuple[str, str]]:
 def _of_ablations() -> Iterator[tuple[str, str]]:
     for name, ablation in sorted(registry.find().ablations.items()):
         yield from ((f"ablations/{name.replace('-', '_')}.py", text) for text in _of_ablation(ablation))
+
+
+def _of_discussions() -> Iterator[tuple[str, str]]:
+    for path in sorted((PAPER / "discussion").glob("*.md")):
+        yield from ((f"discussion/{path.name}", text) for text in discussion.read(path).paragraphs)
 
 
 def _of_ablation(ablation: Ablation) -> Iterator[str]:
