@@ -110,7 +110,7 @@ def _largest_workable(drawing: Drawing, rate: Factor, series: Sequence[Series], 
                 axes.text(grid[0] / 1.6, y, tell("needs all rates of two seeds"), va="center", **style.SMALL)
     axes.set_yticks([])
     axes.set_ylim(len(series) - 0.6, -0.6)
-    reading = tell("95% interval for 50% (thin: 20%, 80%); arrow: no bound")
+    reading = tell("95% interval (thin: for 20%, 80%); arrow: open")
     style.title(axes, tell("Largest workable rate"), reading)
     _rate_axis(axes, rate, grid="x")
 

@@ -106,7 +106,7 @@ def headline(figure: Figure, text: str, key: Mapping[str, Look] | None = None, r
     columns = _columns(list(key or {}))
     line = HEADLINE["fontsize"] * LINE
     notes = len(small) * SMALL["fontsize"] * LINE
-    blank = math.ceil(notes / line) + math.ceil(len(key or {}) / columns)
+    blank = math.ceil(notes / line) + (1 + math.ceil(len(key) / columns) if key else 0)
     figure.set_figheight(figure.get_figheight() + (len(lines) + blank) * line)
     figure.suptitle("\n".join(lines + [" "] * blank), x=0.01, ha="left", **type_)
     below, height = 0.02 + (len(lines) + 0.1) * line, figure.get_figheight()
