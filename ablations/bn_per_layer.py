@@ -43,5 +43,5 @@ ablation = Ablation(
     ),
     quick=QUICK.but(levels={"lr": ("1",)}, epochs=3),
     smoke=SMOKE.but(levels={"lr": ("1",)}),
-    figure="effects",
+    figure="subsets",
 )

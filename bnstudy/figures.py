@@ -19,6 +19,7 @@ from bnstudy.plot_lines import curves, dose
 from bnstudy.plot_published import published
 from bnstudy.plot_rates import learning_rates
 from bnstudy.plot_strips import arms_figure, statistics
+from bnstudy.plot_subsets import subsets
 
 __all__ = ["FIGURES", "Drawing", "draw", "save"]
 
@@ -30,6 +31,7 @@ FIGURES: dict[str, Callable[[Drawing], Figure]] = {
     "learning rates": learning_rates,
     "curves": curves,
     "effects": effects,
+    "subsets": subsets,
     "dose": dose,
     "statistics": statistics,
     "published": published,
@@ -58,6 +60,7 @@ SHOWN = {
     "learning rates": "How accurate the networks are at each learning rate, and up to which rate they train.",
     "curves": "Accuracy after each epoch.",
     "effects": "Differences between arms, paired by seed, with their 95% intervals.",
+    "subsets": "Every subset of the parts that are on, its mean with the 95% interval, and every seed.",
     "dose": "Means by the size of a factor, with their 95% intervals, and every seed.",
     "statistics": "The same networks, predicted with different statistics, and how far the seeds spread.",
     "published": "Published numbers among our own seeds.",

@@ -7,7 +7,7 @@ from bnstudy import checks
 from bnstudy.errors import BnstudyError, unknown
 from bnstudy.recipe import BN_LENET, FIELDS
 
-FIGURES = ("arms", "learning rates", "curves", "effects", "dose", "statistics", "published")
+FIGURES = ("arms", "learning rates", "curves", "effects", "subsets", "dose", "statistics", "published")
 """The kinds of figures that an ablation can name."""
 
 _LEVELS = '(Level("bn"), Level("none", norm="none"))'

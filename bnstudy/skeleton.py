@@ -35,7 +35,7 @@ ablation = Ablation(
         # How large must the effect be to matter, and why? Decide it now; the first claim is the primary one.
         Claim("It gains at least a point.", factor="norm", effect=at_least(0.01)),
     ),
-    figure="effects",  # or "arms", "curves", "dose", "learning rates", "statistics", "published", a function
+    figure="effects",  # or "arms", "subsets", "dose", "curves", "learning rates", "statistics", "published"
 )
 '''
 """The file: where a newcomer has to decide, a comment says what about."""

@@ -642,3 +642,43 @@ def test_a_figure_function_that_fails_is_told_with_its_line() -> None:
         drawn(two_arms(figure=broken), noisy)
     with pytest.raises(BnstudyError, match=r"must return a matplotlib Figure, not list"):
         drawn(two_arms(figure=lambda drawing: []), noisy)
+
+
+# Subsets of parts that are off or on
+
+
+def part(name: str) -> Factor:
+    levels = (Level("off", **{name: False}), Level("on", **{name: True}))
+    return Factor(name, levels=levels, varies=(name,))
+
+
+def test_subsets_stand_in_columns_the_smaller_ones_first() -> None:
+    """Above, the seeds of each arm over its column; below, a dot for each part, filled where it is on."""
+    parts = [part("drop_last"), part("train_gamma")]
+    above, below = drawn(made(*parts, across("lr", 0.1, 1), figure="subsets", seeds=range(3)), noisy).axes
+    filled = {
+        (int(x), int(y))
+        for line in below.lines
+        for x, y in line.get_xydata()
+        if line.get_marker() == "o" and line.get_markerfacecolor() != "none"
+    }
+    off_first = [frozenset(y for x, y in filled if x == column) for column in range(4)]
+    assert off_first[0] == set() and {off_first[1], off_first[2]} == {frozenset({0}), frozenset({1})}
+    assert off_first[3] == {0, 1} and [t.get_text() for t in below.get_yticklabels()] == [
+        "drop last",
+        "train gamma",
+    ]
+    seen = sorted((round(x), y) for marker in "os" for x, y in points(above, marker))
+    assert [x for x, _ in seen] == sorted([0, 1, 2, 3] * 2 * 3)
+    both = {"drop_last": "on", "train_gamma": "on"}
+    told = [
+        noisy(both | {"lr": rate}, seed).precise_test_accuracy for rate in ("0.1", "1") for seed in range(3)
+    ]
+    assert sorted(y for x, y in seen if x == 3) == pytest.approx(sorted(map(float, filter(None, told))))
+
+
+def test_subsets_need_a_factor_of_two_levels() -> None:
+    with pytest.raises(
+        BnstudyError, match="needs a scientific factor of two levels, off and on, and there is"
+    ):
+        drawn(made(across("lr", 0.1, 1, 10), figure="subsets"), noisy)

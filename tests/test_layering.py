@@ -43,7 +43,7 @@ JUDGEMENT = modules(
     """
     arm_table article article_sections certify checklist contrasts discussion drawing evidence figures
     fonts freshness held judging label_table marks orders origins page parties phrases placebo plot_bench
-    plot_effects plot_lines plot_published plot_rates plot_strips ratios recorded references
+    plot_effects plot_lines plot_published plot_rates plot_strips plot_subsets ratios recorded references
     refinement repeats report sentences several sidecar stats style svg verdicts weighing workable
     """
 )
