@@ -208,7 +208,7 @@ def test_a_full_disk_is_a_sentence_and_what_is_recorded_stays(
     begin: Callable[..., Command], undisturbed: Command
 ) -> None:
     command = begin(before=small_files)
-    assert_one_sentence(command, "Cannot write to results/smoke/tiny.jsonl, so 2 trained trials were not")
+    assert_one_sentence(command, "Cannot write to results/smoke/tiny.jsonl, so 3 trained trials were not")
     assert 0 < command.lines() < TRIALS
     assert command.outcomes().items() <= undisturbed.outcomes().items()
 

@@ -43,7 +43,7 @@ def test_sigmoid_ends_at_zero_and_one_and_lets_nan_through() -> None:
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_moments_are_those_of_a_slow_float64_formula(dtype: type, offset: float) -> None:
     x = np.random.default_rng(1).normal(offset, 0.5, (37, 5, 4, 3)).astype(dtype)
-    mean, var, count = fused._moments(x.reshape(37, 5, 12), 3)
+    mean, var, count = fused.moments([x.reshape(37, 5, 12)], 3)
     assert count == 37 * 5 * 4
     exact = x.astype(np.float64)
     np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-6)
@@ -51,7 +51,7 @@ def test_moments_are_those_of_a_slow_float64_formula(dtype: type, offset: float)
 
 
 def test_moments_of_a_constant_channel_have_no_variance() -> None:
-    mean, var, _ = fused._moments(np.full((9, 1, 2), 1234.567, np.float32), 2)
+    mean, var, _ = fused.moments([np.full((9, 1, 2), 1234.567, np.float32)], 2)
     assert var.tolist() == [0, 0] and mean.tolist() == [np.float32(1234.567)] * 2
 
 
@@ -102,7 +102,7 @@ def test_a_channel_s_bits_do_not_depend_on_its_neighbours(channels: int) -> None
     for part in (x, x[..., :channels]):
         count = part.shape[-1]
         rows = np.ascontiguousarray(part).reshape(20, 6, -1)
-        mean, var, _ = fused._moments(rows, count)
+        mean, var, _ = fused.moments([rows], count)
         columns = [np.tile(v, 6).astype(np.float32) for v in (mean, 1 / var, mean * var)]
         out, dx = np.empty((20, 3, 3 * count), np.float32), np.empty_like(rows)
         kernels.activate_and_average(rows, *columns, count, out)
