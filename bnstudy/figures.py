@@ -82,8 +82,12 @@ def described(drawing: Drawing) -> str:
     best = [tell("each at its best {factor}", factor=called(f)) for f in others if f.name == RATE]
     averaged = listed((called(factor) for factor in others if factor.name != RATE), " and ")
     over = [tell("averaged over {factors}", factors=averaged)] if averaged else []
+    if ablation.figure == "subsets":  # a mean over what a part does beside others says nothing of it
+        template = "{question} {shown}"
+    else:
+        template = DETAILED_ALTERNATIVE if others else ALTERNATIVE
     told = tell(
-        DETAILED_ALTERNATIVE if others else ALTERNATIVE,
+        template,
         question=drawing.question,
         shown=tell(SHOWN[ablation.figure if isinstance(ablation.figure, str) else ""]),
         outcome=spoken(outcome),

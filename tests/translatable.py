@@ -43,7 +43,14 @@ TABLES = (
 """Texts that are told by what they are about."""
 
 WORDS = (
-    *(contrasts.AVERAGED, figures.ALTERNATIVE, figures.DETAILED_ALTERNATIVE, held.OWN, origins.UNKNOWN),
+    *(
+        contrasts.AVERAGED,
+        figures.ALTERNATIVE,
+        "{question} {shown}",
+        figures.DETAILED_ALTERNATIVE,
+        held.OWN,
+        origins.UNKNOWN,
+    ),
     *("cumulative", "averaged weights"),  # of the probe `averages`
     *(word for result in sentences.RESULTS for word in (result, f"claims {result}")),  # of the page
 )
