@@ -86,12 +86,13 @@ def _outcomes(drawing: Drawing) -> list[str]:
     claims = [claim for claim in drawing.ablation.claims if claim.effect.kind != "exact"]
     claimed = (name for claim in claims for name in (claim.measure.outcome, claim.against))
     named = dict.fromkeys(name for name in (drawing.outcome, OUTCOME, *claimed) if isinstance(name, str))
-    found: dict[tuple[float, ...], str] = {}  # by its values: one may be another by a second name
+    found: dict[str, pd.Series[float]] = {}
     for name in filter(known_outcome, named):
         values = drawing.values(drawing.frame, name)
-        if values.notna().any():
-            found.setdefault(tuple(values.fillna(math.inf)), name)
-    return list(found.values())[:MOST]
+        again = name not in (drawing.outcome, OUTCOME) and any(map(values.equals, found.values()))
+        if values.notna().any() and not again:  # a claim's may be another by a second name
+            found[name] = values
+    return list(found)[:MOST]
 
 
 def _mean(values: "pd.Series[float]", outcome: str) -> Mean | None:

@@ -70,26 +70,24 @@ SHOWN = {
 
 ALTERNATIVE = "{question} {shown} Mean {outcome}: {means}."
 DETAILED_ALTERNATIVE = "{question} {shown} Mean {outcome}, {how}: {means}."
-"""A figure in words, of one factor and of several."""
+SHORT_ALTERNATIVE = "{question} {shown}"
+"""A figure in words: of one factor, of several, and of parts, where means over the others mislead."""
 
 
 def described(drawing: Drawing) -> str:
     """Return what a figure shows in words, for those who do not see it: the question and the means."""
-    ablation, outcome = drawing.ablation, drawing.outcome
+    kind, outcome = drawing.ablation.figure, drawing.outcome
     others = [factor for factor in drawing.varied if factor != drawing.scientific]
     means = [(arm.label, _mean(drawing, arm.rows)) for arm in drawing.series([drawing.scientific])]
     told = listed((f"{label} {amount(mean, outcome)}" for label, mean in means if mean == mean), "; ")
     best = [tell("each at its best {factor}", factor=called(f)) for f in others if f.name == RATE]
     averaged = listed((called(factor) for factor in others if factor.name != RATE), " and ")
     over = [tell("averaged over {factors}", factors=averaged)] if averaged else []
-    if ablation.figure == "subsets":  # a mean over what a part does beside others says nothing of it
-        template = "{question} {shown}"
-    else:
-        template = DETAILED_ALTERNATIVE if others else ALTERNATIVE
+    detailed = DETAILED_ALTERNATIVE if others else ALTERNATIVE
     told = tell(
-        template,
+        SHORT_ALTERNATIVE if kind == "subsets" else detailed,
         question=drawing.question,
-        shown=tell(SHOWN[ablation.figure if isinstance(ablation.figure, str) else ""]),
+        shown=tell(SHOWN[kind if isinstance(kind, str) else ""]),
         outcome=spoken(outcome),
         how=listed([*best, *over]),
         means=told,

@@ -52,6 +52,14 @@ def mean_bar(axes: Axes, y: float, values: Sequence[float], look: Look, outcome:
         bar(axes, y, bounded(outcome, found.low, found.high), look.color)
 
 
+def upright(axes: Axes, x: float, values: Sequence[float], color: str, outcome: str) -> None:
+    """Draw the 95% interval of a mean along y; none where all values are equal."""
+    if len(set(values)) > 1:
+        found = stats.mean(list(values))
+        ends = bounded(outcome, found.low, found.high)
+        axes.plot([x, x], ends, color=color, lw=3.5, alpha=0.38, solid_capstyle="butt")
+
+
 def bar(axes: Axes, y: float, ends: tuple[float, float], color: str) -> None:
     """Draw an interval along x."""
     axes.plot(ends, [y, y], color=color, lw=3.5, alpha=0.38, solid_capstyle="butt")
@@ -83,10 +91,7 @@ def dodged(
     groups = {float(str(at)): list(each) for at, each in y[known].groupby(x[known])}
     color, marker, dash = series.look
     for at, each in groups.items():
-        if len(set(each)) > 1:
-            found = stats.mean(each)
-            ends = bounded(outcome, found.low, found.high)
-            axes.plot([at, at], ends, color=color, lw=3.5, alpha=0.38, solid_capstyle="butt")
+        upright(axes, at, each, color, outcome)
     means = [float(np.mean(each)) for each in groups.values()]
     axes.plot(list(groups), means, color=color, ls=dash, lw=1.3, marker=marker, ms=4.5, mec="white", mew=0.6)
     for line in axes.lines[before:]:

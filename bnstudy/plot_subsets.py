@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bnstudy import drawing as arms
-from bnstudy import marks, stats, style
-from bnstudy.drawing import Drawing, Series, bounded
+from bnstudy import marks, style
+from bnstudy.drawing import Drawing, Series
 from bnstudy.errors import BnstudyError
 from bnstudy.factors import Factor
 from bnstudy.language import tell
@@ -73,10 +73,7 @@ def _outcomes(
             axes, [x] * len(values), list(values), series.look, list(rows.status[values.index] == "diverged")
         )
         axes.plot([x], [float(np.mean(values))], "_", ms=9, color=color, mew=2)
-        if len(set(values)) > 1:
-            found = stats.mean(list(values))
-            ends = bounded(drawing.outcome, found.low, found.high)
-            axes.plot([x, x], ends, color=color, lw=3.5, alpha=0.38, solid_capstyle="butt")
+        marks.upright(axes, x, list(values), color, drawing.outcome)
 
 
 def _dots(parts: Sequence[Factor], columns: Sequence[Series], axes: Axes) -> None:

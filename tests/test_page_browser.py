@@ -153,7 +153,7 @@ def test_the_page_fits_its_window_and_nothing_moves_while_it_loads(
 
 
 def test_a_table_sorts_by_a_click_or_a_key_and_says_so(seen: Seen) -> None:
-    head = seen.tab.locator("#sweep th", has_text="accuracy").first
+    head = seen.tab.locator("#sweep th", has_text="test accuracy").first
     cell = "rows => rows.map(r => Number(r.cells[2].dataset.sort))"
     before = seen.tab.eval_on_selector_all("#sweep table.sortable tbody tr", cell)
     head.get_by_role("button").click()

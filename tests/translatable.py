@@ -46,7 +46,7 @@ WORDS = (
     *(
         contrasts.AVERAGED,
         figures.ALTERNATIVE,
-        "{question} {shown}",
+        figures.SHORT_ALTERNATIVE,
         figures.DETAILED_ALTERNATIVE,
         held.OWN,
         origins.UNKNOWN,
