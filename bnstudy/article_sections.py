@@ -45,7 +45,7 @@ def of(section: Section, told: Told) -> dict[str, Any]:
         "made": f"{made}{diverged}{seeds}.",
         "answer": section.answer,
         "result": section.primary.verdict.result if section.primary else "",
-        "discussion": told(section.discussion.paragraphs),
+        "discussion": told(section.discussion.rest.paragraphs),
         "figure": section.figure and _figure(section.figure, section),
         "findings": [_finding(place, each, told) for place, each in enumerate(section.findings, 1)],
         "table": section.table and _table(section.table),

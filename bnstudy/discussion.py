@@ -2,7 +2,8 @@
 
 A text begins with what it leans on, in TOML between two lines of `+++`, each under a name of its own: claims
 with the verdict that the text takes for granted, and numbers of arms. `of` names another ablation than the
-text's. Below, paragraphs are parted by blank lines, and `{name.field}` is filled in from the ledgers:
+text's. Below, paragraphs are parted by blank lines, and `{name.field}` is filled in from the ledgers. The
+first paragraph is the answer, in two sentences: it also stands where all answers are listed.
 
     +++
     [speed]
@@ -13,7 +14,9 @@ text's. Below, paragraphs are parted by blank lines, and `{name.field}` is fille
     outcome = "test_accuracy"
     at = {bias = "removed"}
     +++
-    Training is as fast without it ({speed.effect}, {speed.interval}); it reaches {plain.mean}.
+    Nothing: training is as fast without it ({speed.effect}, {speed.interval}). It reaches {plain.mean}.
+
+    A likely reason is ...
 
 A text is told in the report's language where that has a translation of each paragraph, else as it is written.
 """
@@ -22,7 +25,7 @@ import re
 import statistics
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +83,16 @@ class Said:
 
     paragraphs: tuple[str, ...] = ()
     language: str = ENGLISH
+
+    @property
+    def answer(self) -> "Said":
+        """The first paragraph alone."""
+        return replace(self, paragraphs=self.paragraphs[:1])
+
+    @property
+    def rest(self) -> "Said":
+        """What stands below the answer."""
+        return replace(self, paragraphs=self.paragraphs[1:])
 
 
 def load(folder: Path, judged: Mapping[str, Judged]) -> dict[str, Said]:

@@ -31,7 +31,7 @@ from bnstudy.discussion import Said
 from bnstudy.drawing import Drawing
 from bnstudy.held import Held
 from bnstudy.judging import Judged
-from bnstudy.language import tell
+from bnstudy.language import current, tell
 from bnstudy.ledger import Record
 from bnstudy.origins import Origins
 from bnstudy.phrases import counted
@@ -81,8 +81,8 @@ class Section:
     source: str
     exercises: tuple[int, ...]
     """Exercises of the English edition that it answers; see `chapter.EXERCISES`."""
-    answer: str
-    """Two sentences: what was measured of the sides, and the primary verdict. Empty without records."""
+    measured: str
+    """What was measured of the primary claim's sides, and between the rates of the grid; or nothing."""
     preview: str
     """`preview: 12 of 220 trials`, or nothing for a complete ledger of the `paper` profile."""
     finished: int
@@ -114,9 +114,17 @@ class Section:
         return "empty" if not self.finished else "preview" if self.preview else "complete"
 
     @property
-    def measured(self) -> str:
-        """What the answer says before the primary verdict: what was measured of the sides; or nothing."""
-        return self.answer.removesuffix(self.primary.sentence).strip() if self.primary else self.answer
+    def short(self) -> Said:
+        """The answer as a person gives it, or else what was measured; nothing without records."""
+        if self.discussion.paragraphs:
+            return self.discussion.answer
+        return Said((self.measured,) if self.measured else (), current())
+
+    @property
+    def answer(self) -> str:
+        """The short answer and the primary verdict; empty without records."""
+        verdict = (self.primary.sentence,) if self.primary and self.finished else ()
+        return " ".join((*self.short.paragraphs, *verdict))
 
     @property
     def primary(self) -> Finding | None:
@@ -200,18 +208,20 @@ def _records(ablation: Ablation, place: Place) -> dict[str, Record]:
 def _section(judged: Judged, records: Mapping[str, Record], place: Place, said: Said) -> Section:
     ablation, frame = judged.ablation, judged.finished
     drawing = None if frame.empty else Drawing(ablation, frame, judged.preview)
+    findings = _findings(judged)
+    verdict = findings[0].sentence if findings else ""
     return Section(
         name=ablation.name,
         question=tell(ablation.question),
         source=tell(ablation.source),
         exercises=chapter.exercises(ablation.source),
-        answer=judged.answer,
+        measured=" ".join(judged.answer.replace(verdict, "").split()),
         preview=_preview(judged, place),
         finished=len(frame),
         declared=len(ablation.trials),
         diverged=int((frame.status == "diverged").sum()),
         command=f"bnstudy run {ablation.name}{place.options}",
-        findings=_findings(judged),
+        findings=findings,
         figure=picture(judged.drawing) if drawing else None,
         table=arm_table.of(drawing) if drawing else None,
         held=held.of(ablation),

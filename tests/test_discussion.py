@@ -170,3 +170,9 @@ def test_the_projects_own_texts_are_about_its_ablations() -> None:
         read = discussion.read(path)
         assert path.stem == "abstract" or path.stem in found
         discussion.check(read, found)
+
+
+def test_an_answer_of_the_projects_own_has_at_most_two_sentences() -> None:
+    for path in set((PAPER / "discussion").glob("*.md")) - {PAPER / "discussion" / "abstract.md"}:
+        answer = discussion.read(path).paragraphs[0]
+        assert answer.endswith(".") and len(re.findall(r"[.?!](?= |$)", answer)) <= 2, answer
