@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bnstudy import parties, style
 from bnstudy.claims import Claim, Measure
+from bnstudy.design import Ablation
 from bnstudy.drawing import Drawing
 from bnstudy.factors import Factor
 from bnstudy.language import tell
@@ -68,8 +69,9 @@ def _sides(drawing: Drawing, claim: Claim) -> tuple[str, str]:
 
 def _comparisons(drawing: Drawing, claims: Sequence[Claim]) -> list[tuple[Factor, str, str]]:
     """Return factor, treatment and control of what is compared: each treatment of the factors that claims are
-    about, or else that are the question, the way round that a claim has it; then what claims add."""
-    named = {c.factor for c in drawing.ablation.claims if c.form == "sides"}
+    about, one or several at once, or else that are the question, the way round that a claim has it; then what
+    claims add."""
+    named = {f for claim in drawing.ablation.claims for f in _about(drawing.ablation, claim)}
     asked = [f for f in drawing.varied if f.name in named]
     asked = asked or [f for f in drawing.varied if f.role == "scientific"]
     claimed = [(drawing.ablation.factor(c.factor or ""), *_sides(drawing, c)) for c in claims]
@@ -79,6 +81,14 @@ def _comparisons(drawing: Drawing, claims: Sequence[Claim]) -> list[tuple[Factor
         ways = [(factor, treatment, control), (factor, control, treatment)]
         pairs += [way for way in ways if way in claimed] or ways[:1]
     return list(dict.fromkeys([*pairs, *claimed]))
+
+
+def _about(ablation: Ablation, claim: Claim) -> set[str]:
+    """Return the factors whose levels a claim sets against each other."""
+    if claim.form != "sides":
+        return set()
+    first, second = (dict(party.compared) for party in parties.parties(ablation, claim)[:2])
+    return {factor for factor in first.keys() & second.keys() if first[factor] != second[factor]}
 
 
 def _of(
@@ -91,6 +101,8 @@ def _of(
     one = len(cells) == 1
     asked = [(), *(tuple(claim.fixed.items()) for claim in claims)]
     wide = {where: _wide(factor, treatment, control, where) for where in asked if where not in cells}
+    if not any(claim.fixed == {} for claim in claims):
+        wide |= {(): _averaged(drawing.ablation, factor, treatment, control)}
     for where, (treated, controlled) in (cells if one else wide | cells).items():
         compared = _party(drawing, treated, 1.0), _party(drawing, controlled, -1.0)
         about = tuple(claim for claim in claims if one or set(claim.fixed.items()) == set(where))
@@ -116,6 +128,17 @@ def _cells(
 
 def _wide(factor: Factor, treatment: str, control: str, where: tuple[tuple[str, str], ...]) -> Sides:
     return {**dict(where), factor.name: treatment}, {**dict(where), factor.name: control}
+
+
+def _averaged(ablation: Ablation, factor: Factor, treatment: str, control: str) -> Sides:
+    """Return both sides of the average over all circumstances: factors that only the control's arms have are
+    at their own control there, as in each circumstance."""
+    treated, controlled = (
+        {f for arm in ablation.having({factor.name: level}) for f, _ in arm.levels}
+        for level in (treatment, control)
+    )
+    held = {f: ablation.factor(f).control.name for f in controlled - treated}
+    return {factor.name: treatment}, {**held, factor.name: control}
 
 
 def _party(drawing: Drawing, levels: Mapping[str, str], weight: float) -> Party:

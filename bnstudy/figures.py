@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bnstudy import style
+from bnstudy import parties, style
 from bnstudy.drawing import Drawing, called
 from bnstudy.errors import BnstudyError, unknown
 from bnstudy.language import tell
@@ -96,9 +96,9 @@ def described(drawing: Drawing) -> str:
 
 
 def _mean(drawing: Drawing, rows: pd.DataFrame) -> float:
-    """Return the mean of what is drawn over all trials of an arm, at the rate where it is highest."""
-    values = drawing.values(rows)
-    return float(values.groupby(rows[RATE]).mean().max() if RATE in rows else values.mean())
+    """Return the mean of what is drawn over all trials of an arm, at its best learning rate."""
+    held = rows[rows[RATE] == parties.best_level(rows, RATE)] if RATE in rows else rows
+    return float(drawing.values(held).mean())
 
 
 def _known(drawing: Drawing, kind: str) -> Figure:

@@ -16,7 +16,7 @@ SPOKEN = {
     "precise_train_accuracy": "training accuracy (statistics recomputed)",
     "online_train_loss.last": "training loss over the last epoch",
     "online_train_accuracy.last": "training accuracy over the last epoch",
-    "validation_area": "mean validation accuracy over the epochs",
+    "validation_area": "validation accuracy averaged over the epochs",
     "epochs_to_85": "number of epochs to 85% validation accuracy",
 }
 """Outcomes whose name alone does not say what they are."""

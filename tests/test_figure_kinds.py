@@ -487,6 +487,38 @@ def test_a_comparison_is_shown_the_way_round_that_its_claim_says_it() -> None:
     assert {line.what for line in lines} == {"nowhere \N{MINUS SIGN} everywhere"}
 
 
+def test_factors_that_a_claim_changes_together_are_drawn_each_by_itself_as_well() -> None:
+    both = Claim(
+        "Both at once.",
+        treatment={"site": "bn", "lr": "1"},
+        control={"site": "none", "lr": "0.1"},
+        effect=at_least(0),
+    )
+    lines = contrasts(drawing(two_factors(both), noisy))
+    assert list(dict.fromkeys(line.what for line in lines)) == [
+        "Both at once.",
+        "everywhere \N{MINUS SIGN} nowhere",
+        "lr 1 \N{MINUS SIGN} lr 0.1",
+        "lr 3 \N{MINUS SIGN} lr 0.1",
+    ]
+
+
+def test_an_average_is_that_of_its_circumstances_where_only_the_control_has_further_factors() -> None:
+    """Dropout 0, which has no place, against dropout 0.5 before the norm, not against all places of it."""
+    levels = [Level("0.5", dropout=0.5), Level("0")]
+    place = Factor(
+        "place",
+        levels=[Level("before"), Level("after", dropout_at="after_norms")],
+        varies=("dropout_at",),
+        where={"dropout": ("0.5",)},
+    )
+    ablation = made(SITE, Factor("dropout", levels=levels), place, seeds=range(3), claims=())
+    lines = contrasts(drawing(ablation, noisy))
+    average, *cells = [line for line in lines if line.what.startswith("dropout 0 ")]
+    assert average.where == AVERAGED and len(cells) == 2
+    assert average.differences == pytest.approx(np.mean([cell.differences for cell in cells], axis=0))
+
+
 def test_a_nested_arm_is_compared_with_the_control_that_has_what_it_has() -> None:
     """Dropout 0.5 after all against dropout 0, which has no place."""
     lines = contrasts(
