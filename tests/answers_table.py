@@ -18,6 +18,7 @@ ROWS = {
     "fixed-affine": "5",
     "dropout-swap": "6",
     "momentum": "0.1 or 0.9?",
+    "batch-of-one": "batches of one?",
     "ghost-batch": "small batches?",
     "quirks": "published bugs",
     "replication": "published runs",
