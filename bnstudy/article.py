@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bnstudy import article_sections, references
-from bnstudy.article_sections import pieces
+from bnstudy.article_sections import Told, pieces
 from bnstudy.chapter import EXERCISES
 from bnstudy.errors import BnstudyError
 from bnstudy.fonts import PACKAGE
@@ -83,8 +83,8 @@ def content(report: Report, works: Mapping[str, Reference]) -> dict[str, Any]:
         "made": _made(report),
         "preview": _preview(report),
         "abstract": told(report.abstract.paragraphs or [_abstract(report, recorded)]),
-        "counts": _counts(recorded),
-        "answers": _answers(report),
+        "counts": _counts(report.judged),
+        "answers": _answers(report, told),
         "sections": [article_sections.of(each, told) for each in recorded],
         "empty": [section.name for section in report.sections if section.state == "empty"],
         "most_lines": MOST_LINES,
@@ -157,7 +157,7 @@ def _abstract(report: Report, sections: Sequence[Section]) -> str:
     )
 
 
-def _answers(report: Report) -> list[dict[str, str]]:
+def _answers(report: Report, told: Told) -> list[dict[str, Any]]:
     """Return a row for each exercise and ablation that answers it."""
     rows = []
     for exercise in EXERCISES:
@@ -168,7 +168,7 @@ def _answers(report: Report) -> list[dict[str, str]]:
                 {
                     "exercise": str(exercise.number),
                     "question": section.question if sections[1:] else exercise.text,
-                    "answer": section.answer or "No trials are recorded.",
+                    "answer": told([section.answer or "No trials are recorded."])[0],
                     "name": section.name if section.state != "empty" else "",
                     "result": primary.verdict.result if primary and section.answer else "",
                     "preview": "preview" if section.state == "preview" else "",

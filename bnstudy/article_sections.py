@@ -43,7 +43,7 @@ def of(section: Section, told: Told) -> dict[str, Any]:
         "source": section.source,
         "preview": section.preview,
         "made": f"{made}{diverged}{seeds}.",
-        "answer": section.answer,
+        "answer": told([section.answer])[0] if section.answer else [],
         "result": section.primary.verdict.result if section.primary else "",
         "discussion": told(section.discussion.rest.paragraphs),
         "figure": section.figure and _figure(section.figure, section),

@@ -124,13 +124,8 @@ def _texts(report: Report) -> list[str]:
 
 
 def _results(report: Report) -> dict[str, int]:
-    """Return how many claims of ablations with records came out each way."""
-    counts = Counter(
-        finding.verdict.result
-        for section in report.sections
-        if section.state != "empty"
-        for finding in section.findings
-    )
+    """Return how many claims of the ablations that count came out each way."""
+    counts = Counter(finding.verdict.result for section in report.judged for finding in section.findings)
     return {result: counts[result] for result in ("supported", "refuted", "undecided")}
 
 

@@ -150,7 +150,7 @@ class Report:
     options: str
     """Of the command line, that name the place."""
     sections: tuple[Section, ...]
-    """Those that answer exercises first, in their order."""
+    """Those that answer exercises first, in their order; then those with records."""
     claims: tuple[ClaimOfChapter, ...]
     systems: tuple[System, ...]
     runs: tuple[Number, ...]
@@ -163,6 +163,12 @@ class Report:
     def section(self, name: str) -> Section:
         """Return the section of an ablation."""
         return next(section for section in self.sections if section.name == name)
+
+    @property
+    def judged(self) -> tuple[Section, ...]:
+        """The sections whose verdicts count: complete ledgers, or where there are none all with records."""
+        complete = tuple(section for section in self.sections if section.state == "complete")
+        return complete or tuple(section for section in self.sections if section.state != "empty")
 
     @property
     def finished(self) -> int:
@@ -184,7 +190,7 @@ def gather(ablations: Sequence[Ablation], place: Place, texts: Path | None = Non
     records = {name: _records(each.ablation, place) for name, each in judged.items()}
     said = discussion.load(texts or PAPER / "discussion", judged)
     sections = [_section(each, records[name], place, said.get(name, Said())) for name, each in judged.items()]
-    sections.sort(key=lambda section: section.exercises[:1] or (len(chapter.EXERCISES) + 1,))
+    sections.sort(key=_order)
     facts = origins.gather(records, place)
     return Report(
         profile=place.profile,
@@ -197,6 +203,12 @@ def gather(ablations: Sequence[Ablation], place: Place, texts: Path | None = Non
         origins=facts,
         abstract=said.get("abstract", Said()),
     )
+
+
+def _order(section: Section) -> tuple[int, bool]:
+    """Sort exercises first, in their order, and what has records before what has none."""
+    exercise = section.exercises[0] if section.exercises else len(chapter.EXERCISES) + 1
+    return exercise, section.state == "empty"
 
 
 def _records(ablation: Ablation, place: Place) -> dict[str, Record]:

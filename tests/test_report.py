@@ -134,6 +134,20 @@ def test_sections_that_answer_exercises_come_first_in_their_order(place: Place) 
     assert [s.name for s in made(place, other, ablation(), first).sections] == ["first", "made", "other"]
 
 
+def test_what_has_records_comes_before_what_has_none(place: Place) -> None:
+    empty, held = (replace(ablation(), name=name, source="elsewhere") for name in ("empty", "held"))
+    write(place.folder, held, measured)
+    assert [s.name for s in made(place, empty, held).sections] == ["held", "empty"]
+
+
+def test_verdicts_that_count_are_those_of_complete_ledgers_where_there_are_any(place: Place) -> None:
+    whole, part, none = (replace(ablation(), name=name) for name in ("whole", "part", "none"))
+    write(place.folder, part, lambda arm, seed: measured(arm, seed) if seed else None)
+    assert [s.name for s in made(place, whole, part, none).judged] == ["part"]
+    write(place.folder, whole, measured)
+    assert [s.name for s in made(place, whole, part, none).judged] == ["whole"]
+
+
 def test_the_origins_are_those_of_the_records(place: Place) -> None:
     facts = {"commit": "0" * 40, "clean": False, "host_cpu": "A processor", "cores": 2, "torch": "2.6.0"}
     more = {"wall_seconds": 8.0, "pack": {"size": 4}, "peak_memory_bytes": 2**30, "data_sha256": "ab" * 32}
