@@ -27,6 +27,8 @@ from bnstudy.words import counted
 TITLE = ("The Batch-Normalization Exercises of", "Dive into Deep Learning, Answered by Ablations")
 """In lines."""
 AUTHORS = ("The bnstudy authors",)
+MOST_COMMITS = 2
+"""Below the title; of more it says how many, and the checklist names them."""
 MOST_LINES = 16
 """Of a table of arms inside its section: longer ones go behind the text, where none of them parts it."""
 
@@ -122,7 +124,10 @@ def _back(report: Report, works: Mapping[str, Reference]) -> dict[str, Any]:
 
 def _made(report: Report) -> str:
     """Return how much there is, and which code made it."""
-    commits = ", ".join(f"{c.name[:10]}{f' of {c.date}' if c.date else ''}" for c in report.origins.commits)
+    held = report.origins.commits
+    commits = ", ".join(f"{c.name[:10]}{f' of {c.date}' if c.date else ''}" for c in held[:MOST_COMMITS])
+    if len(held) > MOST_COMMITS:
+        commits = f"of {counted(len(held), 'commit')}, named under Reproducibility"
     return f"{report.finished:,} of {report.declared:,} trials; records made by code {commits or 'not known'}"
 
 

@@ -17,6 +17,7 @@ from bnstudy.claims import Claim, at_least, equal_within
 from bnstudy.design import Ablation, Factor, Level
 from bnstudy.discussion import Said
 from bnstudy.errors import BnstudyError
+from bnstudy.origins import Commit
 from bnstudy.outcome import Outcome
 from bnstudy.places import PAPER, Place
 from bnstudy.report import Report
@@ -151,6 +152,14 @@ def test_what_a_person_says_is_shown_with_its_works(tmp_path: Path) -> None:
     assert "As Galloway et al. 2019 found." in text and "And more." in text
     assert "Galloway, A., Golubeva, A." in text
     assert "All in one." in text and "one run of a notebook" not in text, "in place of the made abstract"
+
+
+def test_below_the_title_many_commits_are_counted(tmp_path: Path) -> None:
+    found = gathered(tmp_path, two_arms(*CLAIMS, seeds=3))
+    for count, told in ((1, "made by code 0000000000 of May"), (3, "made by code of 3 commits, named under")):
+        commits = tuple(Commit(f"{n}" * 40, "May", True, 2) for n in range(count))
+        origins = replace(found.origins, commits=commits)
+        assert told in article.content(replace(found, origins=origins), {})["made"]
 
 
 def test_negative_numbers_have_a_minus_sign(tmp_path: Path) -> None:
