@@ -84,7 +84,7 @@ def content(report: Report, works: Mapping[str, Reference]) -> dict[str, Any]:
         "subtitle": AUTHORS[0],
         "made": _made(report),
         "preview": _preview(report),
-        "abstract": told(report.abstract.paragraphs or [_abstract(report, recorded)]),
+        "abstract": told(report.abstract.paragraphs or [_abstract(report, len(recorded))]),
         "counts": _counts(report.judged),
         "answers": _answers(report, told),
         "sections": [article_sections.of(each, told) for each in recorded],
@@ -147,10 +147,10 @@ def _counts(sections: Sequence[Section]) -> dict[str, str]:
     return {"claims": str(results.total()), **held}
 
 
-def _abstract(report: Report, sections: Sequence[Section]) -> str:
+def _abstract(report: Report, recorded: int) -> str:
     """Return an abstract that says what was done and how it came out, until a person has written one."""
-    counts, ablations = _counts(sections), counted(len(sections), "ablation")
-    if left := len(report.sections) - len(sections):
+    counts, ablations = _counts(report.judged), counted(recorded, "ablation")
+    if left := len(report.sections) - recorded:
         ablations += f" ({left:,} more are declared and not recorded yet)"
     return (
         "Exercises on batch normalization are usually answered by one run of a notebook. We put those of "

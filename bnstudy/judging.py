@@ -29,6 +29,12 @@ class Judged:
     """With the further rates that are recorded, which no verdict is about."""
 
     @property
+    def measured(self) -> str:
+        """The answer without the primary verdict: what was measured of the sides, and between the rates."""
+        verdict = sentences.sentence(self.verdicts[0]) if self.verdicts else ""
+        return " ".join(self.answer.replace(verdict, "").split())
+
+    @property
     def drawing(self) -> Drawing:
         """What its figure is drawn from: with further rates where it is of rates."""
         if self.refined is None or self.ablation.figure != "learning rates":

@@ -220,20 +220,18 @@ def _records(ablation: Ablation, place: Place) -> dict[str, Record]:
 def _section(judged: Judged, records: Mapping[str, Record], place: Place, said: Said) -> Section:
     ablation, frame = judged.ablation, judged.finished
     drawing = None if frame.empty else Drawing(ablation, frame, judged.preview)
-    findings = _findings(judged)
-    verdict = findings[0].sentence if findings else ""
     return Section(
         name=ablation.name,
         question=tell(ablation.question),
         source=tell(ablation.source),
         exercises=chapter.exercises(ablation.source),
-        measured=" ".join(judged.answer.replace(verdict, "").split()),
+        measured=judged.measured,
         preview=_preview(judged, place),
         finished=len(frame),
         declared=len(ablation.trials),
         diverged=int((frame.status == "diverged").sum()),
         command=f"bnstudy run {ablation.name}{place.options}",
-        findings=findings,
+        findings=_findings(judged),
         figure=picture(judged.drawing) if drawing else None,
         table=arm_table.of(drawing) if drawing else None,
         held=held.of(ablation),

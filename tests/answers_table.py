@@ -56,17 +56,21 @@ def row(name: str) -> str:
     if not found.answer:
         return ""
     verdict = sentences.sentence(found.verdicts[0])
-    short = " ".join(said().get(name, Said()).answer.paragraphs) or found.answer.replace(verdict, "").strip()
+    short = " ".join(said().get(name, Said()).answer.paragraphs) or found.measured
     preview = " (preview)" if found.preview else ""
     return f"| {ROWS[name]} | **{found.ablation.question}** {short} | {verdict}{preview} |\n"
+
+
+def table() -> str:
+    """Return the whole table."""
+    return HEAD + "".join(map(row, ROWS))
 
 
 def renew() -> None:
     """Write the table into the README."""
     before, _, after = README.read_text(encoding="utf-8").partition(HEAD)
     _, _, after = after.partition("\n\n")
-    table = HEAD + "".join(map(row, ROWS))
-    README.write_text(f"{before}{table}\n{after}", encoding="utf-8")
+    README.write_text(f"{before}{table()}\n{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
