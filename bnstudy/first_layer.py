@@ -7,7 +7,6 @@ their patches, so that its moments, and the way back through them, are products 
 products, which all trials share.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnstudy import fused, kernels
+from bnstudy import fused, kernels, vectors
 from bnstudy.fused import Formula, Moments, ScaleAndShift
 from bnstudy.layers import PackedConv2d
-from bnstudy.own_images import CHUNK, OwnImages
-from bnstudy.vectors import FIRST, KERNEL, TAPS
+from bnstudy.own_images import CHUNK, OwnImages, parts
+from bnstudy.vectors import FIRST, KERNEL, TAPS, WIDE
 
 
 def fits(norm: nn.Module, conv: PackedConv2d) -> bool:
@@ -38,8 +37,7 @@ def convolve(norm: nn.Module, conv: PackedConv2d, x: Tensor, pool: str | None = 
     padded, matrix = F.pad(x, [conv.padding] * 4) if conv.padding else x, conv.matrix()
     if x.shape[1] > 1:
         return fused.over_parts(OwnImages.apply, norm, padded, matrix, fused.POOLS[pool])
-    keep = torch.is_grad_enabled()
-    return fused.over_parts(_Shared.apply, norm, padded, matrix, fused.POOLS[pool], keep)
+    return fused.over_parts(_Shared.apply, norm, padded, matrix, fused.POOLS[pool])
 
 
 class _Shared(torch.autograd.Function):
@@ -52,56 +50,63 @@ class _Shared(torch.autograd.Function):
         norm: ScaleAndShift | None,
         matrix: Tensor,
         pool: int,
-        keep: bool,
     ) -> Tensor:
-        channels = len(matrix)
-        patches = fused.patches(x, KERNEL, 0)
-        images, height, width = patches.shape[1:]
-        flat = patches.flatten(1)[: matrix.shape[1]]
+        pixels, channels, taps = x.squeeze(1).contiguous().numpy(), len(matrix), _by_tap(matrix.detach())
         moving = norm is not None and norm.uses_batch
-        gram = _products(x) if moving else np.zeros((TAPS, TAPS))
+        gram = _products(pixels) if moving else np.zeros((TAPS, TAPS))
         formula = Formula.of(norm, weight, bias, x.new_zeros(channels), lambda: _moments(matrix, gram))
+        height, width = (side - KERNEL + 1 for side in pixels.shape[1:])
         columns = tuple(np.tile(values, width) for values in formula.vectors)
-        rows = x.new_empty(images if keep else min(CHUNK, images), height, width * channels)
-        y = x.new_empty(images, *((height // 2, width // 2) if pool else (height, width)), channels)
+        rows = fused.empty((CHUNK, height, width * channels), pixels)
+        y = x.new_empty(len(x), *((height // 2, width // 2) if pool else (height, width)), channels)
         into = y.flatten(2).numpy()
-        for part, places in _chunks(images, height * width):
-            at = rows[part] if keep else rows[: part.stop - part.start]
-            torch.mm(flat[:, places].t(), matrix.t(), out=at.view(-1, channels))
-            fused.activate(at.numpy(), columns, channels, pool, into[part])
-        ctx.kept = (rows, flat, matrix, gram, formula, columns, pool)
+        for part in parts(len(x)):
+            at = rows[: len(pixels[part])]
+            vectors.convolve_shared(pixels[part], taps, channels, at)
+            fused.activate(at, columns, channels, pool, into[part])
+        ctx.kept = (pixels, taps, matrix, gram, formula, columns, pool)
         return y.permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        rows, flat, matrix, gram, formula, columns, pool = ctx.kept
+        pixels, taps, matrix, gram, formula, columns, pool = ctx.kept
         channels, g = len(matrix), fused.rows_of(gradient)
-        slopes, sums = torch.empty_like(rows[:CHUNK]), np.zeros((2, rows.shape[2]))
-        d = flat.new_zeros(len(flat), channels)
-        for part, places in _chunks(len(rows), flat.shape[1] // len(rows)):
-            slope = slopes[: part.stop - part.start]
-            kernels.slopes(rows[part].numpy(), *columns, channels, pool, g[part], slope.numpy(), *sums)
-            d.addmm_(flat[:, places], slope.view(-1, channels))
+        shape = (CHUNK, pixels.shape[1] - KERNEL + 1, len(columns[0]))
+        rows, slopes = fused.empty(shape, pixels), fused.empty(shape, pixels)
+        totals, sums = np.zeros_like(taps), np.zeros((2, len(columns[0])))
+        for part in parts(len(pixels)):
+            some, at, slope = pixels[part], rows[: len(pixels[part])], slopes[: len(pixels[part])]
+            vectors.convolve_shared(some, taps, channels, at)  # half of the time that keeping all would take
+            kernels.slopes(at, *columns, channels, pool, g[part], slope, *sums)
+            vectors.weight_gradient_of_shared(slope, some, channels, totals)
+        d = _by_row(totals, matrix)
         d_weight, d_bias, through = formula.backward(sums, gradient.dtype)
         if through is None:
-            return *[None] * 4, d.t(), None, None
+            return None, None, None, None, d.t(), None
         center, scale, _ = formula.vectors
         d_matrix = np.empty(matrix.shape, center.dtype)
         kernels.through_products(matrix.numpy(), gram, center, scale, *through, d.numpy(), d_matrix)
-        return None, d_weight, d_bias, None, torch.from_numpy(d_matrix), None, None
+        return None, d_weight, d_bias, None, torch.from_numpy(d_matrix), None
 
 
-def _chunks(images: int, places: int) -> Iterator[tuple[slice, slice]]:
-    """Yield some images at a time, and their places, of which each image has so many."""
-    for start in range(0, images, CHUNK):
-        stop = min(start + CHUNK, images)
-        yield slice(start, stop), slice(start * places, stop * places)
+def _by_tap(matrix: Tensor) -> NDArray[Any]:
+    """Return [channels, taps] as `vectors.convolve_shared` takes it, zero in what is filled up and in a bias
+    that is not there."""
+    channels, taps = matrix.shape
+    full = F.pad(matrix, [0, TAPS - taps, 0, -channels % WIDE]).view(-1, WIDE, TAPS)
+    return full.transpose(1, 2).contiguous().view(-1).numpy()
 
 
-def _products(x: Tensor) -> NDArray[Any]:
-    """Return patches @ patches.T of x [batch, 1, height, width], and a row of ones, in float64."""
+def _by_row(totals: NDArray[Any], like: Tensor) -> Tensor:
+    """Return what is laid out so as [taps, channels]."""
+    by_tap = torch.from_numpy(totals).view(-1, TAPS, WIDE).transpose(0, 1).flatten(1)
+    return by_tap[: like.shape[1], : len(like)].contiguous()
+
+
+def _products(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return patches @ patches.T of pixels [batch, height, width], and a row of ones, in float64."""
     gram = np.empty((TAPS, TAPS))
-    kernels.patch_products(x.squeeze(1).contiguous().numpy(), KERNEL, gram)
+    kernels.patch_products(pixels, KERNEL, gram)
     return gram
 
 

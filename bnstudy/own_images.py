@@ -62,7 +62,7 @@ class OwnImages(torch.autograd.Function):
         d_weight, d_bias, through = formula.backward(sums, gradient.dtype)
         tiled = None if through is None else [np.tile(v, rows.shape[2] // shape[0]) for v in through]
         totals = np.zeros(pixels.shape[1] * TAPS * LANES)
-        for part in _parts(len(rows)):
+        for part in parts(len(rows)):
             if tiled is not None:
                 kernels.through_moments(rows[part], columns[0], columns[1], *tiled, dx[part])
             vectors.weight_gradient_of_own(dx[part], pixels[part], totals)
@@ -79,10 +79,10 @@ def _by_tap(matrix: Tensor, trials: int) -> NDArray[Any]:
 
 def _convolved(x: NDArray[Any], weight: NDArray[Any], rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """Fill rows [batch, height', width' * channels], and yield what was filled, some images at a time."""
-    for part in _parts(len(rows)):
+    for part in parts(len(rows)):
         vectors.convolve_own(x[part], weight, rows[part])
         yield rows[part]
 
 
-def _parts(images: int) -> Iterator[slice]:
+def parts(images: int) -> Iterator[slice]:
     return (slice(start, start + CHUNK) for start in range(0, images, CHUNK))
