@@ -26,8 +26,8 @@ OPTIONS: dict[str, Any] = {"cache": True, "fastmath": {"contract"}, "error_model
 # Above 8 comparisons of which array may overlap which, the compiler would give up on vectors.
 llvmlite.binding.set_option("bnstudy", "--runtime-memory-check-threshold=100")
 
-# LLVM halves vectors of 16 floats unless told otherwise: they slowed the clock of processors of 2017. The same
-# bits, and sigmoids of what is in the cache take a third less time.
+# LLVM halves vectors of 16 floats unless told otherwise, as was best for processors of 2017. Whole, they give
+# the same bits, and sigmoids of what is in the cache take a third less time.
 if config.CPU_FEATURES is None and "+avx512f" in (_FEATURES := get_host_cpu_features()):  # type: ignore[no-untyped-call,attr-defined]
     config.CPU_FEATURES = f"{_FEATURES},-prefer-256-bit"  # type: ignore[attr-defined]
 

@@ -5,7 +5,6 @@ vectors instead; on a processor with shorter ones LLVM cuts these into those tha
 Numba compiles again what it has kept when the file of a function changes, and no other.
 """
 
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,11 +27,17 @@ TAPS = KERNEL * KERNEL + 1
 LANES = 8
 """Of a vector of the first's outputs, filled up."""
 
-ROW = 32
-"""Kernel columns x inputs of the second, filled up: LeNet's has 30."""
+ACROSS = KERNEL * FIRST
+"""Kernel columns x inputs of the second."""
 
-BELOW = 4
-"""Places below each other that share what is loaded of a weight: their 4 x 32 sums fill 8 vectors of 16."""
+ROW = 32
+"""The same, filled up to vectors."""
+
+BELOW = 8
+"""Places below each other that share what is loaded of a weight: their 8 x 32 sums fill 16 vectors of 16."""
+
+PAIR = 2
+"""Places that are left after BELOW: LeNet's second has 8 rows, or 10."""
 
 BESIDE = 8
 """Places beside each other that do: 8 vectors of 8."""
@@ -42,10 +47,6 @@ WIDE = 16
 
 PLACES = 12
 """Places beside each other that share what is loaded of such a vector's weights: half of LeNet's 24."""
-
-RUN = 2
-"""Places beside each other that share what is loaded of an image. A step of 8 x 256 takes 4.0 ms with 2, 4.3
-with 3 and 5.5 with 4, which leave too few vectors."""
 
 TOGETHER = 384
 """Places whose products are summed up before they join the others': as the framework's matrix product does,
@@ -176,35 +177,36 @@ def _inputs(places: int) -> Any:
     return add
 
 
-_add_below, _add_one = _inputs(BELOW), _inputs(1)
+_add_below, _add_pair = _inputs(BELOW), _inputs(PAIR)
 
 
 @njit(**OPTIONS)
-def input_gradient(g: Any, weight: Any, inputs: int, kernel: int, dx: Any) -> None:
-    """Fill the inputs' gradient dx [batch, height, width, trials * inputs] from the outputs', g
-    [batch, h', w', trials * SECOND]; weight: [trials * kernel * SECOND * ROW]. All are contiguous.
+def input_gradient(g: Any, weight: Any, dx: Any) -> None:
+    """Fill the inputs' gradient dx [batch, height, width, trials * FIRST] from the outputs', g
+    [batch, h', w', trials * SECOND]; weight: [trials * KERNEL * SECOND * ROW]. All are contiguous, h' even.
     """
     images, height, width, channels = dx.shape
-    stride = width * inputs + ROW
+    stride = width * FIRST + ROW
     flat = np.empty(height * stride, g.dtype)
-    places, below = g.reshape(-1), g.shape[2] * g.shape[3]
+    places, into, below = g.reshape(-1), dx.reshape(-1), g.shape[2] * g.shape[3]
     for n in range(images):
-        for k in range(channels // inputs):
+        for k in range(channels // FIRST):
             flat[:] = 0
             for w in range(g.shape[2]):
-                for i in range(kernel):
-                    at, matrix = i * stride + w * inputs, (k * kernel + i) * SECOND * ROW
+                for i in range(KERNEL):
+                    at, matrix = i * stride + w * FIRST, (k * KERNEL + i) * SECOND * ROW
                     start, h = n * g.shape[1] * below + w * g.shape[3] + k * SECOND, 0
                     while h + BELOW <= g.shape[1]:
                         _add_below(flat, at, stride, places, start, below, weight, matrix)
                         at, start, h = at + BELOW * stride, start + BELOW * below, h + BELOW
                     while h < g.shape[1]:
-                        _add_one(flat, at, stride, places, start, below, weight, matrix)
-                        at, start, h = at + stride, start + below, h + 1
+                        _add_pair(flat, at, stride, places, start, below, weight, matrix)
+                        at, start, h = at + PAIR * stride, start + PAIR * below, h + PAIR
             for h in range(height):
                 for w in range(width):
-                    for c in range(inputs):
-                        dx[n, h, w, k * inputs + c] = flat[h * stride + w * inputs + c]
+                    at, to = h * stride + w * FIRST, ((n * height + h) * width + w) * channels + k * FIRST
+                    for c in range(FIRST):
+                        into[to + c] = flat[at + c]
 
 
 def _shared_outputs(places: int) -> Any:
@@ -267,59 +269,44 @@ def convolve_shared(x: Any, weight: Any, channels: int, rows: Any) -> None:
                     w += 1
 
 
-def _shared_gradient(beside: int) -> Any:
-    """Return a function of compiled code that adds the gradient of WIDE outputs' weights to sums,
-    [TAPS * WIDE], from `runs` times `beside` places beside each other, which share what is loaded of x.
+@intrinsic
+def _add_run(
+    _: Any,
+    g: Any,
+    start: Any,
+    apart: Any,
+    lanes: Any,
+    places: Any,
+    x: Any,
+    at: Any,
+    width: Any,
+    sums: Any,
+) -> Any:
+    """Add the gradient of WIDE outputs' weights, of places beside each other, to sums, [TAPS * WIDE].
 
     The first `lanes` outputs' gradient begins at g[start], that of the next place at g[start + apart]; what
     the kernel sees begins at x[at], its next row at x[at + width].
     """
 
-    @intrinsic
-    def add(
-        _: Any,
-        g: Any,
-        start: Any,
-        apart: Any,
-        lanes: Any,
-        runs: Any,
-        x: Any,
-        at: Any,
-        width: Any,
-        sums: Any,
-    ) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            g_data, x_data, sums_data = _data(context, builder, signature, arguments, 0, 5, 8)
-            _, start, apart, lanes, runs, _, at, width, _ = arguments
-            vectors = Vectors(context, builder, g.dtype)
-            to = [vectors.at(sums_data, tap * WIDE) for tap in range(TAPS)]
-            kept = [cgutils.alloca_once_value(builder, vectors.load(place, WIDE)) for place in to]  # type: ignore[no-untyped-call]
-            with cgutils.for_range(builder, runs) as run:
-                w = vectors.times(run.index, beside)
-                place, corner = vectors.at(g_data, start, builder.mul(w, apart)), vectors.at(x_data, at, w)
-                slopes = [
-                    vectors.load_some(vectors.at(place, vectors.times(apart, n)), WIDE, lanes)
-                    for n in range(beside)
-                ]
-                for i, column in product(range(KERNEL), range(KERNEL + beside - 1)):
-                    seen = vectors.at(corner, vectors.times(width, i), column)
-                    value = vectors.everywhere(seen, WIDE)
-                    for n in range(max(0, column - KERNEL + 1), min(beside, column + 1)):
-                        total = kept[i * KERNEL + column - n]
-                        added = vectors.multiply_add(value, slopes[n], builder.load(total))
-                        builder.store(added, total)
-                for slope in slopes:
-                    builder.store(builder.fadd(slope, builder.load(kept[-1])), kept[-1])
-            for place, total in zip(to, kept, strict=True):
-                vectors.store(builder.load(total), place)
-            return context.get_dummy_value()
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        g_data, x_data, sums_data = _data(context, builder, signature, arguments, 0, 5, 8)
+        _, start, apart, lanes, places, _, at, width, _ = arguments
+        vectors = Vectors(context, builder, g.dtype)
+        to = [vectors.at(sums_data, tap * WIDE) for tap in range(TAPS)]
+        kept = [cgutils.alloca_once_value(builder, vectors.load(place, WIDE)) for place in to]  # type: ignore[no-untyped-call]
+        with cgutils.for_range(builder, places) as w:
+            slope = vectors.load_some(vectors.at(g_data, start, builder.mul(w.index, apart)), WIDE, lanes)
+            corner = vectors.at(x_data, at, w.index)
+            for tap in range(TAPS - 1):
+                seen = vectors.at(corner, vectors.times(width, tap // KERNEL), tap % KERNEL)
+                value = vectors.everywhere(seen, WIDE)
+                builder.store(vectors.multiply_add(value, slope, builder.load(kept[tap])), kept[tap])
+            builder.store(builder.fadd(slope, builder.load(kept[-1])), kept[-1])
+        for place, total in zip(to, kept, strict=True):
+            vectors.store(builder.load(total), place)
+        return context.get_dummy_value()
 
-        return types.void(g, start, apart, lanes, runs, x, at, width, sums), generate
-
-    return add
-
-
-_add_shared, _add_one_shared = _shared_gradient(RUN), _shared_gradient(1)
+    return types.void(g, start, apart, lanes, places, x, at, width, sums), generate
 
 
 @njit(**OPTIONS)
@@ -343,11 +330,8 @@ def weight_gradient_of_shared(g: Any, x: Any, channels: int, totals: Any) -> Non
                 row, w = done // columns, done % columns
                 run = min(columns - w, end - done)
                 at = (row // g.shape[1] * x.shape[1] + row % g.shape[1]) * width + w
-                start, runs = done * channels + first, run // RUN
-                _add_shared(slopes, start, channels, lanes, runs, pixels, at, width, sums)
-                if run % RUN:
-                    start, at = start + runs * RUN * channels, at + runs * RUN
-                    _add_one_shared(slopes, start, channels, lanes, run % RUN, pixels, at, width, sums)
+                start = done * channels + first
+                _add_run(slopes, start, channels, lanes, run, pixels, at, width, sums)  # type: ignore[call-arg]
                 done += run
             for i in range(len(sums)):
                 totals[first * TAPS + i] += sums[i]
