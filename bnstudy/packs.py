@@ -1,4 +1,4 @@
-"""Packs: which trials train together as one network, planned from the whole design."""
+"""Packs: which trials train together as one network."""
 
 from collections import Counter
 from collections.abc import Container, Iterable
@@ -44,16 +44,19 @@ class Pack:
         return self.trials if len(self.trials) > 1 else self.trials * 2
 
 
-def plan(ablation: Ablation) -> tuple[Pack, ...]:
-    """Return all packs of a design, recorded or not, in the order of its trials.
+def plan(ablation: Ablation, finished: Container[str] = ()) -> tuple[Pack, ...]:
+    """Return the packs of the trials whose ids are not among the finished, in the order of the design.
 
     Either the arms of one seed that may differ inside a pack train together and share their images, or the
-    seeds of one arm do, each with its own. A group is cut in declared order, so that a seed or level that is
-    added at the end moves no earlier pack, unless the design goes over to the other way.
+    seeds of one arm do, each with its own: the whole design decides that, since the two round differently. A
+    group is cut in declared order, so that a seed or level that is added at the end moves no earlier pack,
+    unless the design goes over to the other way.
     """
     shares_images = _shares_images(ablation)
     groups: dict[tuple[Recipe, int | None], list[Trial]] = {}
     for trial in ablation.trials:
+        if trial.id in finished:
+            continue
         recipe = trial.arm.recipe
         key = (shape(recipe), trial.seed) if shares_images else (recipe, None)
         groups.setdefault(key, []).append(trial)
@@ -101,12 +104,6 @@ def steps_of_epoch(recipe: Recipe, epoch: int) -> int:
 def _whole_epoch(recipe: Recipe) -> int:
     whole, rest = divmod(recipe.train_images, recipe.batch_size)
     return whole + (rest > 0 and not recipe.drop_last)
-
-
-def missing(ablation: Ablation, finished: Container[str]) -> list[tuple[Pack, list[Trial]]]:
-    """Return the packs of the plan with trials whose id is not among the finished, each with these trials."""
-    packs = [(pack, [trial for trial in pack.trials if trial.id not in finished]) for pack in plan(ablation)]
-    return [(pack, trials) for pack, trials in packs if trials]
 
 
 @lru_cache(maxsize=1024)  # an arm's trials ask for it again and again

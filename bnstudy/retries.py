@@ -21,7 +21,6 @@ LIMIT = 9
 so often fails for a reason, and each further run would spend the time of three packs on it."""
 
 Recorded = Mapping[str, "Record"]
-Wanted = list[tuple[Pack, list[Trial]]]
 
 
 def attempts(record: Record | None) -> int:
@@ -36,8 +35,8 @@ def reasons(record: Record | None) -> list[str]:
     return list(record.provenance.get("failures") or [record.outcome.reason or record.outcome.status])
 
 
-def todo(ablation: Ablation, recorded: Recorded, again: Collection[str] = ()) -> Wanted:
-    """Return the packs to run, each with the trials that want a record.
+def todo(ablation: Ablation, recorded: Recorded, again: Collection[str] = ()) -> tuple[Pack, ...]:
+    """Return the packs of the trials that want a record.
 
     With statuses to run `again`: the failed trials of these alone, however often they failed.
     """
@@ -48,7 +47,7 @@ def todo(ablation: Ablation, recorded: Recorded, again: Collection[str] = ()) ->
             return record is not None or bool(again)
         return record.outcome.status not in again if again else attempts(record) >= LIMIT
 
-    return packs.missing(ablation, {trial.id for trial in ablation.trials if settled(trial)})
+    return packs.plan(ablation, {trial.id for trial in ablation.trials if settled(trial)})
 
 
 def left_alone(ablation: Ablation, recorded: Recorded) -> dict[str, str]:

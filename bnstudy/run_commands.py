@@ -105,7 +105,7 @@ def _run(
             tallies |= refiner.run(able, place, machinery, displayed, asked)
     except KeyboardInterrupt:
         for ablation in map(place.at_tuned, chosen):
-            left = sum(len(trials) for _, trials in study.missing(ablation, place.ledger(ablation.name)))
+            left = sum(len(pack.trials) for pack in study.missing(ablation, place.ledger(ablation.name)))
             done = len(ablation.trials) - left
             say(f"{ablation.name}: {done} of {len(ablation.trials)} trials are safe in {place.folder}.")
         say("Interrupted. The same command goes on from there.")

@@ -162,14 +162,14 @@ class Tally:
 
 
 def tally_of(
-    ablation: Ablation, recorded: Mapping[str, Record], wanted: retries.Wanted, again: Collection[str]
+    ablation: Ablation, recorded: Mapping[str, Record], wanted: Sequence[Pack], again: Collection[str]
 ) -> Tally:
     """Return how far an ablation is before the packs that are wanted run."""
     return Tally(
         total=len(ablation.trials),
         recorded=sum(t.id in recorded and recorded[t.id].outcome.finished for t in ablation.trials),
-        missing=sum(len(trials) for _, trials in wanted),
-        images_planned=sum(images_of(pack) for pack, _ in wanted),
+        missing=sum(len(pack.trials) for pack in wanted),
+        images_planned=sum(map(images_of, wanted)),
         left_alone={} if again else retries.left_alone(ablation, recorded),
     )
 
@@ -200,14 +200,13 @@ class Run:
         self.executor = Watched(executor, recorded.values())
         self.earlier = {trial: r for trial, r in recorded.items() if not r.outcome.finished}
         wanted = retries.todo(ablation, recorded, again)
-        self.wanted = dict(wanted)
-        self.todo = deque(self.wanted)
+        self.todo = deque(wanted)
         self.claimed: dict[Pack, list[int]] = {}
         self.attempts: Counter[Pack] = Counter()
         self.trained: Counter[Pack] = Counter()
         self.reasons: dict[Pack, list[str]] = {}
         self.tally = tally_of(ablation, recorded, wanted, again)
-        if self.wanted:
+        if wanted:
             self.queue = Queue(storage, ablation, where)
             self.queue.recover(ablation, recorded)
 
@@ -230,7 +229,7 @@ class Run:
 
     def _submit(self, pack: Pack) -> None:
         self.attempts[pack] += 1
-        self.claimed[pack] = self.queue.claim(self.wanted[pack])
+        self.claimed[pack] = self.queue.claim(pack.trials)
         self.executor.submit(Job(pack, "", self.images))
 
     def _take(self, event: Progress | Done | Failed) -> None:
@@ -260,17 +259,16 @@ class Run:
         self._record(pack, Result((failure,) * len(pack.trials), {}))
 
     def _record(self, pack: Pack, result: Result) -> None:
-        """Append the wanted trials of a pack in one write, then tell the queue."""
-        outcomes = dict(zip(pack.trials, result.outcomes, strict=True))
-        records = [self._made(pack, trial, outcomes[trial], result) for trial in self.wanted[pack]]
-        self.ledger.append(records)
-        for claimed, trial in zip(self.claimed.pop(pack), self.wanted[pack], strict=True):
-            self.queue.tell(claimed, outcomes[trial])
-            if outcomes[trial].finished:
+        """Append the trials of a pack in one write, then tell the queue."""
+        outcomes = list(zip(pack.trials, result.outcomes, strict=True))
+        self.ledger.append([self._made(pack, trial, outcome, result) for trial, outcome in outcomes])
+        for claimed, (trial, outcome) in zip(self.claimed.pop(pack), outcomes, strict=True):
+            self.queue.tell(claimed, outcome)
+            if outcome.finished:
                 self.tally.recorded += 1
                 self.tally.missing -= 1
             else:
-                self.tally.failed[trial.id] = outcomes[trial].reason or outcomes[trial].status
+                self.tally.failed[trial.id] = outcome.reason or outcome.status
 
     def _made(self, pack: Pack, trial: Trial, outcome: Outcome, result: Result) -> Record:
         place = {

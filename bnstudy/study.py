@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from bnstudy import packs
-from bnstudy.design import Ablation, Trial
+from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError, unknown
 from bnstudy.packs import Pack
 from bnstudy.places import PROFILE as PROFILE
@@ -65,10 +65,10 @@ def holding(place: Place) -> Iterator[Place]:
         yield replace(place, held=held)
 
 
-def missing(ablation: Ablation, ledger: Ledger) -> list[tuple[Pack, list[Trial]]]:
-    """Return the packs that miss a finished record, each with those trials, without loading Optuna."""
+def missing(ablation: Ablation, ledger: Ledger) -> tuple[Pack, ...]:
+    """Return the packs of the trials without a finished record, without loading Optuna."""
     records = ledger.recorded()
-    return packs.missing(ablation, {trial for trial, record in records.items() if record.outcome.finished})
+    return packs.plan(ablation, {trial for trial, record in records.items() if record.outcome.finished})
 
 
 def run(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bnstudy import refine, study
 from bnstudy.design import Ablation, Factor
 from bnstudy.factors import TUNED
-from bnstudy.packs import Pack, images_of, missing, plan
+from bnstudy.packs import Pack, images_of, plan
 from bnstudy.recipe import Recipe, level_name
 from bnstudy.words import counted, duration
 
@@ -66,7 +66,7 @@ def listing(ablation: Ablation, place: study.Place) -> Row:
     arms, seeds, trials = len(ablation.arms), len(ablation.seeds), len(ablation.trials)
     left = trials
     if (place.folder / f"{ablation.name}.jsonl").exists():  # without one, what reads ledgers is not loaded
-        left = sum(len(trials) for _, trials in study.missing(ablation, place.ledger(ablation.name)))
+        left = sum(len(pack.trials) for pack in study.missing(ablation, place.ledger(ablation.name)))
     return {
         "name": ablation.name,
         "question": ablation.question,
@@ -81,11 +81,10 @@ def planned(ablation: Ablation, place: study.Place, workers: int) -> Row:
     ablation = place.at_tuned(ablation)
     ledger = place.ledger(ablation.name)
     recorded = ledger.recorded()
-    packs = missing(ablation, {trial for trial, r in recorded.items() if r.outcome.finished})
-    unfinished = {
-        t.id: recorded[t.id].outcome.status for _, trials in packs for t in trials if t.id in recorded
-    }
-    never = sum(len(trials) for _, trials in packs) - len(unfinished)
+    packs = plan(ablation, {trial for trial, r in recorded.items() if r.outcome.finished})
+    missing = [trial for pack in packs for trial in pack.trials]
+    unfinished = {t.id: recorded[t.id].outcome.status for t in missing if t.id in recorded}
+    never = len(missing) - len(unfinished)
     reasons = {"not recorded yet": never} | tally(list(unfinished.values()))
     control = ablation.control
     return {
@@ -101,11 +100,11 @@ def planned(ablation: Ablation, place: study.Place, workers: int) -> Row:
         "seeds": list(ablation.seeds),
         "trials": len(ablation.trials),
         "packs": len(plan(ablation)),
-        "missing_trials": sum(len(trials) for _, trials in packs),
+        "missing_trials": len(missing),
         "missing_packs": len(packs),
         "why_missing": {reason: n for reason, n in reasons.items() if n},
         "workers": workers,
-        "estimated_seconds": _estimated_seconds([p for p, _ in packs], list(recorded.values()), workers),
+        "estimated_seconds": _estimated_seconds(packs, list(recorded.values()), workers),
     }
 
 

@@ -1,4 +1,4 @@
-"""Packs follow from the whole design: what is recorded, or added at the end, regroups nothing."""
+"""Packs: every trial once, and how it rounds follows from the whole design."""
 
 import dataclasses
 from collections import Counter
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bnstudy.design import Ablation, Factor, Level, Profile, across, tuned
-from bnstudy.packs import LARGEST, Pack, epochs, images_of, missing, plan, shape, steps
+from bnstudy.packs import LARGEST, Pack, epochs, images_of, plan, shape, steps
 from bnstudy.recipe import Recipe
 
 NORM = Factor("norm", levels=(Level("bn"), Level("affine", norm="affine")))
@@ -140,13 +140,28 @@ def test_pairs_of_rates_share_no_images_where_there_are_several_seeds() -> None:
     assert [key for key, shared in shares.items() if shared] == [(2, 1), (3, 1), (3, 2), (3, 9)]
 
 
-def test_what_is_recorded_moves_no_trial() -> None:
+def test_only_what_is_missing_trains() -> None:
     packs = plan(by_rate())
     done = {trial.id for trial in (*packs[0].trials, *packs[2].trials[:2])}
-    left = missing(by_rate(), done)
-    assert [pack for pack, _ in left] == list(packs[1:]), "a pack that lacks a record is trained whole"
-    assert left[1] == (packs[2], list(packs[2].trials[2:]))
-    assert missing(by_rate(), {trial.id for trial in by_rate().trials}) == []
+    left = plan(by_rate(), done)
+    assert [trial for pack in left for trial in pack.trials] == [
+        t for t in by_rate().trials if t.id not in done
+    ]
+    assert all(pack.shares_images for pack in left)
+    assert plan(by_rate(), {trial.id for trial in by_rate().trials}) == ()
+
+
+def test_added_seeds_fill_packs_of_their_own() -> None:
+    five, all_of_them = (ablation(NORM, seeds=n, batch_size=256) for n in (5, 21))
+    packs = plan(all_of_them, {trial.id for trial in five.trials})
+    assert [len(pack.trials) for pack in packs] == [8, 8, 8, 8]
+
+
+def test_one_rate_that_is_left_shares_its_images_still() -> None:
+    """The same trial rounds otherwise in a pack of which each trial has its own."""
+    first = plan(by_rate(seeds=9))[0]
+    (last,) = plan(by_rate(seeds=9), {t.id for t in by_rate(seeds=9).trials} - {first.trials[0].id})
+    assert last.shares_images and last.slots == (first.trials[0],) * 2
 
 
 def test_a_single_trial_is_filled_with_a_copy() -> None:

@@ -179,7 +179,7 @@ def test_a_record_that_was_cut_off_is_told_once_and_trained_again(pools: Pools, 
 
 def test_missing_packs_are_known_without_optuna(tmp_path: Path) -> None:
     ledger = Place(tmp_path, "quick", pytest.fail).ledger("lr-sweep")
-    assert sum(len(trials) for _, trials in study.missing(REAL, ledger)) == 12
+    assert sum(len(pack.trials) for pack in study.missing(REAL, ledger)) == 12
 
 
 # A polite kill
