@@ -3,7 +3,7 @@
 Expected: a test in the middle of an epoch freezes the framework's layer, which looks at the module's mode,
 and not the scratch one, which looks at `is_grad_enabled`: two algorithms under one name. The others change
 how running averages start and forget, which a few hundred steps hide, but for a memory of one batch.
-Bugs without a switch are shown by the tests of `bnstudy.quirks`.
+Bugs without a switch are shown by the tests of `bnstudy.training.quirks`.
 """
 
 from bnstudy.claims import Claim, at_least, at_most, exact

@@ -7,18 +7,10 @@ from typing import Annotated
 
 import typer
 
-from bnstudy import (
-    __version__,
-    language,
-    record_commands,
-    registry,
-    report_commands,
-    run_commands,
-    study,
-    tune_command,
-)
-from bnstudy.errors import BnstudyError
-from bnstudy.options import (
+from bnstudy import __version__
+from bnstudy.books import language, registry
+from bnstudy.commands import record_commands, report_commands, run_commands, study, tune_command
+from bnstudy.commands.options import (
     DONE,
     INTERRUPTED,
     MISTAKE,
@@ -42,6 +34,7 @@ from bnstudy.options import (
     place_of,
     say,
 )
+from bnstudy.errors import BnstudyError
 
 app = typer.Typer(
     help="The batch-normalization exercises of Dive into Deep Learning, answered by ablations.",
@@ -91,7 +84,7 @@ def list_(
     profile: Profile = QUICK, results: Results = RESULTS, ablations: Extra = None, as_json: Json = False
 ) -> None:
     """Ablations: question, source, arms x seeds, recorded so far."""
-    from bnstudy import views
+    from bnstudy.commands import views
 
     found = registry.find(ablations)
     place = place_of(results, profile)
@@ -115,7 +108,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Arms and their resolved differences, trials, packs, what is missing and why, estimated time."""
-    from bnstudy import views
+    from bnstudy.commands import views
 
     [ablation] = choose([name], False, profile, seeds, ablations)
     planned = views.planned(ablation, place_of(results, profile), workers or study.cores())
@@ -128,7 +121,7 @@ def new(
     ablations: Extra = None,
 ) -> None:
     """A new ablation file in ./ablations, or that folder; it runs as it is. Says what to type next."""
-    from bnstudy import skeleton
+    from bnstudy.commands import skeleton
 
     folder = ablations or Path("ablations")
     out(f"{skeleton.write(name, folder)} is yours to edit. It runs as it is:")
@@ -150,7 +143,7 @@ def judge(
     as_json: Json = False,
 ) -> None:
     """Verdicts on what is recorded."""
-    from bnstudy import views
+    from bnstudy.commands import views
 
     place = place_of(results, profile)
     chosen = choose(names, not names, profile, seeds, ablations)
@@ -189,8 +182,8 @@ app.command()(report_commands.status)
 @app.command()
 def data(data_dir: DataDir = None, as_json: Json = False) -> None:
     """Where the images are; fetch and check them."""
-    from bnstudy import data as images
-    from bnstudy import views
+    from bnstudy.commands import views
+    from bnstudy.training import data as images
 
     path = images.fetch(data_dir, say)
     sources = [vars(source) for source in images.where(data_dir)]
@@ -205,8 +198,8 @@ def data(data_dir: DataDir = None, as_json: Json = False) -> None:
 @app.command()
 def doctor(data_dir: DataDir = None, results: Results = RESULTS, as_json: Json = False) -> None:
     """Versions, devices, data, determinism: what is fine, what is not, what to do."""
-    from bnstudy import doctor as examine
-    from bnstudy import views
+    from bnstudy.commands import doctor as examine
+    from bnstudy.commands import views
 
     rows = [vars(finding) for finding in examine.examine(results, data_dir)]
     out_json(rows) if as_json else out(views.table(rows, ("what", "state", "found", "advice")))
@@ -230,7 +223,7 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Images a second of complete trials here, beside plain loops, and `d2l`'s own where it is installed."""
-    from bnstudy import bench as benchmark
+    from bnstudy.commands import bench as benchmark
 
     measured = benchmark.measure(
         workers or study.cores(),
@@ -243,7 +236,7 @@ def bench(
         operators=operators,
     )
     if output:
-        from bnstudy import figures, plot_bench
+        from bnstudy.plots import figures, plot_bench
 
         paths = figures.save(plot_bench.benchmark(measured), output, case, measured, "bench")
         say(f"Kept as {', '.join(map(str, paths))}.")

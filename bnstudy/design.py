@@ -121,8 +121,8 @@ def trial_id(recipe: Recipe, seed: int) -> str:
 class Ablation:
     """One question: factors over a base recipe, seeds, and claims written down before the runs.
 
-    The first claim is primary. `figure` names a picture of `bnstudy.figures`, or is a function that takes a
-    `bnstudy.drawing.Drawing` and returns a matplotlib `Figure`.
+    The first claim is primary. `figure` names a picture of `bnstudy.plots.figures`, or is a function that
+    takes a `bnstudy.plots.drawing.Drawing` and returns a matplotlib `Figure`.
     """
 
     question: str

@@ -51,7 +51,7 @@ class Recipe:
     norm: str = "batch_norm"
     """`batch_norm` is the framework's layer, `batch_norm_scratch` the same formulas written out, `affine`
     only its scale and shift; `mean_only`, `std_only` and `rms_only` are its lite forms; `population`
-    normalizes with the running averages in training too. See `bnstudy.norms`."""
+    normalizes with the running averages in training too. See `bnstudy.training.norms`."""
     norm_at: str = "hidden"
     """`hidden`: in front of every activation; else sites of LeNet, separated by commas."""
     norm_place: str = "before"
@@ -99,7 +99,7 @@ class Recipe:
     flush_denormals: bool = True
     """A CPU takes many times longer over denormal numbers, and rates of 100 make them."""
     quirk: str = ""
-    """A bug of the published code to reproduce, by its name in `bnstudy.quirks`."""
+    """A bug of the published code to reproduce, by its name in `bnstudy.training.quirks`."""
     probes: str = ""
     """What is measured besides, at a cost: names of `PROBES`, separated by commas. Changes no training."""
     revisions: Mapping[str, int] = field(default_factory=REVISIONS.copy, hash=False)

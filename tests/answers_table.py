@@ -3,10 +3,12 @@
 from functools import cache
 from pathlib import Path
 
-from bnstudy import discussion, judging, registry, sentences
-from bnstudy.discussion import Said
-from bnstudy.judging import Judged
-from bnstudy.places import PAPER, Place
+from bnstudy.books import registry
+from bnstudy.books.places import PAPER, Place
+from bnstudy.judgement import sentences
+from bnstudy.reporting import discussion, judging
+from bnstudy.reporting.discussion import Said
+from bnstudy.reporting.judging import Judged
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

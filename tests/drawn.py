@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bnstudy import figures, parties, style
 from bnstudy.design import Ablation
-from bnstudy.figures import Drawing
+from bnstudy.judgement import parties
+from bnstudy.plots import figures, style
+from bnstudy.plots.figures import Drawing
 
 
 def drawing(ablation: Ablation, measured: Measured, preview: str = "") -> Drawing:

@@ -6,8 +6,8 @@ import torch
 from test_norms import channels_last, draw
 from torch import Tensor, nn
 
-from bnstudy import norms
 from bnstudy.recipe import Recipe
+from bnstudy.training import norms
 
 CHANNELS, SEEDS = 6, tuple(range(8))
 

@@ -14,7 +14,7 @@ from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Result
 
 if TYPE_CHECKING:
-    from bnstudy.ledger import Ledger
+    from bnstudy.books.ledger import Ledger
 
 STEP = 100
 """Images a pack reports before it starts."""

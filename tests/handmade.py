@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from bnstudy.books.ledger import Ledger, Record
 from bnstudy.design import Ablation, Factor, Level, across
-from bnstudy.ledger import Ledger, Record
 from bnstudy.outcome import Outcome
 from bnstudy.recipe import Recipe
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnstudy import data
+from bnstudy.training import data
 
 TRAIN_PER_CLASS, TEST_PER_CLASS = 200, 50
 
@@ -23,7 +23,7 @@ def _first(labels: Tensor, per_class: int) -> Tensor:
 
 
 def main() -> None:
-    """Write the sample and print the SHA-256 that `bnstudy.data` must know."""
+    """Write the sample and print the SHA-256 that `bnstudy.training.data` must know."""
     real = data.load("fashion-mnist", data.fetch(notify=print))
     index = chosen(real)
     images, labels = real.images[index].numpy(), real.labels[index].numpy().astype(np.uint8)

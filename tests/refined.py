@@ -4,11 +4,11 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from bnstudy import schedule, search
+from bnstudy.books import schedule, search
+from bnstudy.books.executors import InProcess
+from bnstudy.books.ledger import Ledger
 from bnstudy.claims import Claim, largest_workable, ratio_at_least
 from bnstudy.design import Ablation, Factor, Level, Trial, across
-from bnstudy.executors import InProcess
-from bnstudy.ledger import Ledger
 from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Result
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from bnstudy.stats import Estimate
+from bnstudy.judgement.stats import Estimate
 
 Floats = NDArray[np.float64]
 

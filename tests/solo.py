@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnstudy import data, nets, seeds
+from bnstudy import seeds
 from bnstudy.recipe import Recipe
+from bnstudy.training import data, nets
 
 SAMPLE = data.load("sample")
 IMAGES = replace(SAMPLE, images=SAMPLE.images[:2120], labels=SAMPLE.labels[:2120])

@@ -7,12 +7,14 @@ from functools import cache
 import pytest
 import torch
 
-from bnstudy import data, figures, machine, registry, train
+from bnstudy.books import registry
 from bnstudy.design import PROFILES, Ablation, Arm
+from bnstudy.judgement.parties import Party, parties
 from bnstudy.outcome import Outcome
 from bnstudy.packs import images_of, plan
-from bnstudy.parties import Party, parties
+from bnstudy.plots import figures
 from bnstudy.recipe import Recipe
+from bnstudy.training import data, machine, train
 
 TRIALS = {
     "architectures": 40,

@@ -12,15 +12,16 @@ from handmade import made as made_ablation
 from handmade import outcome, two_arms, write
 from pypdf import PdfReader
 
-from bnstudy import article, registry, report
+from bnstudy.books import registry
+from bnstudy.books.places import PAPER, Place
 from bnstudy.claims import Claim, at_least, equal_within
 from bnstudy.design import Ablation, Factor, Level
-from bnstudy.discussion import Said
 from bnstudy.errors import BnstudyError
-from bnstudy.origins import Commit
+from bnstudy.judgement.origins import Commit
 from bnstudy.outcome import Outcome
-from bnstudy.places import PAPER, Place
-from bnstudy.report import Report
+from bnstudy.reporting import article, report
+from bnstudy.reporting.discussion import Said
+from bnstudy.reporting.report import Report
 
 EXAMPLE = Path(__file__).parent.parent / "results" / "example"
 

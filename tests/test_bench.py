@@ -13,11 +13,14 @@ import torch
 import typer
 from torchvision.datasets import FashionMNIST
 
-from bnstudy import bench, bench_steps, cli, data, figures, nets, peers, plot_bench, textbook
+from bnstudy import cli
+from bnstudy.books.executors import Event, Failed, InProcess
+from bnstudy.commands import bench, bench_steps, peers, textbook
 from bnstudy.errors import BnstudyError
-from bnstudy.executors import Event, Failed, InProcess
 from bnstudy.packs import Job, Result, plan
+from bnstudy.plots import figures, plot_bench
 from bnstudy.recipe import BN_LENET, Recipe
+from bnstudy.training import data, nets
 
 SMALL = bench._design(peers.Case(), 1, 3, sample=True)
 

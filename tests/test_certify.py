@@ -10,9 +10,9 @@ from handmade import SMALL, outcome
 from numpy import float32
 from scipy.stats import binom
 
-from bnstudy import certify
-from bnstudy.certify import Equivalence, FirstSteps, Judged
-from bnstudy.stats import detectable_margin
+from bnstudy.judgement import certify
+from bnstudy.judgement.certify import Equivalence, FirstSteps, Judged
+from bnstudy.judgement.stats import detectable_margin
 
 ALL = certify.plain(outcome(0.8)).keys()
 

@@ -11,12 +11,15 @@ from handmade import like_the_paper, made, outcome, table, write
 from matplotlib.font_manager import fontManager
 from test_every_claim import ABLATIONS, invented
 
-from bnstudy import figures, fonts, freshness, page, parties, report, sentences, study, style
-from bnstudy.drawing import Drawing
+from bnstudy.books.language import speaking
+from bnstudy.commands import study
 from bnstudy.errors import BnstudyError
 from bnstudy.factors import Factor, Level
-from bnstudy.language import speaking
-from bnstudy.verdicts import judge
+from bnstudy.judgement import parties, sentences
+from bnstudy.judgement.verdicts import judge
+from bnstudy.plots import figures, fonts, style
+from bnstudy.plots.drawing import Drawing
+from bnstudy.reporting import freshness, page, report
 
 NAMES = {
     *("AlexNet", "GoogLeNet", "LeNet", "GroupNorm", "LayerNorm", "RMSNorm", "SkipInit", "ReLU", "Adam"),

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from handmade import by_rate, diverged, made, outcome, table, two_arms, write
 
-from bnstudy import sentences
 from bnstudy.claims import (
     Claim,
     at_best,
@@ -37,9 +36,10 @@ from bnstudy.claims import (
     weighted,
 )
 from bnstudy.design import Ablation, Factor, Level, across
+from bnstudy.judgement import sentences
+from bnstudy.judgement.sentences import answer, sentence
+from bnstudy.judgement.verdicts import Verdict, judge
 from bnstudy.outcome import Outcome
-from bnstudy.sentences import answer, sentence
-from bnstudy.verdicts import Verdict, judge
 
 Measured = Callable[[Mapping[str, str], int], Outcome | None]
 NO_SPREAD = "for every seed, so that nothing tells how far chance reaches"

@@ -29,7 +29,7 @@ from bnstudy.claims import (
 )
 from bnstudy.design import Ablation, Factor, Level
 from bnstudy.errors import BnstudyError
-from bnstudy.parties import parties, sides
+from bnstudy.judgement.parties import parties, sides
 
 AT = {"lr": "1"}
 

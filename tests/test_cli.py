@@ -16,12 +16,14 @@ import pytest
 import typer
 from handmade import crashed, outcome, write
 
-from bnstudy import __version__, cli, registry, study
+from bnstudy import __version__, cli
+from bnstudy.books import registry
+from bnstudy.books.schedule import Tally
+from bnstudy.commands import study
 from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
 from bnstudy.outcome import Outcome
 from bnstudy.recipe import BN_LENET
-from bnstudy.schedule import Tally
 
 TINY = """
 from bnstudy.claims import Claim, at_least
@@ -561,7 +563,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(words: str, tmp_path: Path) -
 @pytest.fixture
 def no_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A machine without Fashion-MNIST and without a network."""
-    from bnstudy import data
+    from bnstudy.training import data
 
     def gone(*_: object) -> None:
         raise BnstudyError("there is no network")
@@ -580,7 +582,7 @@ def test_data_without_a_source_is_one_sentence(door: Door, no_images: None) -> N
 
 
 def test_data_shows_where_the_images_are(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bnstudy import data
+    from bnstudy.training import data
 
     monkeypatch.setattr(data, "fetch", lambda folder, notify: Path("/cache/fashion-mnist.bin"))
     source = data.Source("cache", "/cache/fashion-mnist.bin", available=True, note="checked")
@@ -594,7 +596,7 @@ def test_data_shows_where_the_images_are(door: Door, monkeypatch: pytest.MonkeyP
 def test_doctor_fails_where_something_is_broken(
     door: Door, no_images: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bnstudy import doctor
+    from bnstudy.commands import doctor
 
     monkeypatch.setattr(doctor, "alone_or_not", lambda: True)
     shown = door("doctor")
@@ -606,7 +608,7 @@ def test_doctor_fails_where_something_is_broken(
 
 
 def test_bench_prints_what_was_measured(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bnstudy import bench
+    from bnstudy.commands import bench
 
     def measure(
         workers: int, epochs: int, data_dir: Path | None, say: Callable[[str], None], case: str, **asked: Any

@@ -16,13 +16,14 @@ from typing import Any
 import fakes
 import pytest
 
-from bnstudy import cluster, executors, provenance, schedule, study
-from bnstudy.cluster import Cluster
+from bnstudy.books import cluster, executors, provenance, schedule
+from bnstudy.books.cluster import Cluster
+from bnstudy.books.executors import Done, Event, Failed, InProcess, Progress
+from bnstudy.books.ledger import Ledger
+from bnstudy.commands import study
+from bnstudy.commands.study import Machinery, Place
 from bnstudy.errors import BnstudyError
-from bnstudy.executors import Done, Event, Failed, InProcess, Progress
-from bnstudy.ledger import Ledger
 from bnstudy.packs import Job, Pack, plan
-from bnstudy.study import Machinery, Place
 
 pytestmark = pytest.mark.alone  # one cluster for all tests, in this order
 
@@ -288,8 +289,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import fakes
-from bnstudy.cluster import Cluster
-from bnstudy.ledger import Ledger
+from bnstudy.books.cluster import Cluster
+from bnstudy.books.ledger import Ledger
 from bnstudy.packs import Job, plan
 
 stage = Path(sys.argv[2])

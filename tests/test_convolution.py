@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bnstudy import convolution, nets
 from bnstudy.recipe import BN_LENET, LENET, Recipe
+from bnstudy.training import convolution, nets
 
 
 def drawn(*shape: int, dtype: torch.dtype, seed: int) -> torch.Tensor:

@@ -20,14 +20,15 @@ import psutil
 import pytest
 from handmade import diverged, outcome, write
 
-from bnstudy import registry, study, tuning
 from bnstudy.address import parse
-from bnstudy.dashboard import fill, serve
+from bnstudy.books import registry, tuning
+from bnstudy.books.ledger import Record
+from bnstudy.books.schedule import Queue
+from bnstudy.books.storage import identity, lease, open_storage
+from bnstudy.commands import study
+from bnstudy.commands.dashboard import fill, serve
 from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
-from bnstudy.ledger import Record
-from bnstudy.schedule import Queue
-from bnstudy.storage import identity, lease, open_storage
 
 TINY = """
 from bnstudy.design import Ablation, Factor, Level, Profile, across, tuned
@@ -152,7 +153,7 @@ def test_a_run_in_progress_is_shown_as_it_goes_and_not_disturbed(
         queue = Queue(open_storage(place.folder, pytest.fail, place.storage), tiny, where)
         claimed = queue.claim(tiny.trials[:1])
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("bnstudy.dashboard.say", said.append)
+            patch.setattr("bnstudy.commands.dashboard.say", said.append)
             fill(looking, own)
 
         def shown() -> list[tuple[str, Any]]:

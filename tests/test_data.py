@@ -30,8 +30,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnstudy import data
 from bnstudy.errors import BnstudyError
+from bnstudy.training import data
 
 TRAIN, TEST = 60, 20
 PIXELS = data.SIDE**2

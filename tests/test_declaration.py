@@ -1,6 +1,7 @@
 """What an ablation's file says beside its data is read from its text, and nothing else is."""
 
-from bnstudy import declaration, registry
+from bnstudy import declaration
+from bnstudy.books import registry
 
 FILE = '''"""Does it matter?
 

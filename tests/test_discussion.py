@@ -10,13 +10,15 @@ import pytest
 from handmade import outcome, two_arms, write
 from pypdf import PdfReader
 
-from bnstudy import article, discussion, judging, language, page, registry, report, sentences
+from bnstudy.books import language, registry
+from bnstudy.books.places import PAPER, Place
 from bnstudy.claims import Claim, at_least, equal_within
-from bnstudy.discussion import FENCE
 from bnstudy.errors import BnstudyError
-from bnstudy.judging import Judged
+from bnstudy.judgement import sentences
 from bnstudy.outcome import Outcome
-from bnstudy.places import PAPER, Place
+from bnstudy.reporting import article, discussion, judging, page, report
+from bnstudy.reporting.discussion import FENCE
+from bnstudy.reporting.judging import Judged
 
 ABLATION = two_arms(
     Claim("It gains a point.", factor="network", effect=at_least(0.01)),

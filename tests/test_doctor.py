@@ -6,9 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from bnstudy import data, doctor, machine, provenance
-from bnstudy.doctor import Finding, examine
+from bnstudy.books import provenance
+from bnstudy.commands import doctor
+from bnstudy.commands.doctor import Finding, examine
 from bnstudy.errors import BnstudyError
+from bnstudy.training import data, machine
 
 
 def one(check: Iterator[Finding]) -> Finding:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bnstudy import evaluate, nets, norms
-from bnstudy.evaluate import Meter
 from bnstudy.recipe import BN_LENET, LENET, Recipe
+from bnstudy.training import evaluate, nets, norms
+from bnstudy.training.evaluate import Meter
 
 IMAGES = solo.IMAGES
 NORMS = ("none", "affine", "batch_norm", "batch_norm_scratch")

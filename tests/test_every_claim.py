@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import pytest
 from handmade import diverged, outcome, table
 
-from bnstudy import registry, sentences
+from bnstudy.books import registry
 from bnstudy.claims import Claim
 from bnstudy.design import Ablation
+from bnstudy.judgement import sentences
+from bnstudy.judgement.verdicts import judge
 from bnstudy.outcome import MAPS, Outcome
-from bnstudy.verdicts import judge
 
 ABLATIONS = registry.find().ablations
 

@@ -8,7 +8,6 @@ import simulation
 from scipy.stats import binom
 from simulation import Floats, generator, near
 
-from bnstudy import evidence, stats
 from bnstudy.claims import (
     Claim,
     at_least,
@@ -23,8 +22,9 @@ from bnstudy.claims import (
     success,
     weighted,
 )
-from bnstudy.evidence import Evidence, Values
-from bnstudy.weighing import ERROR_RATE
+from bnstudy.judgement import evidence, stats
+from bnstudy.judgement.evidence import Evidence, Values
+from bnstudy.judgement.weighing import ERROR_RATE
 
 SEED_COUNTS = (5, 8, 20, 40)
 RUNS = 120

@@ -9,8 +9,8 @@ import traced
 from formulas import SITES
 from torch import Tensor, nn
 
-from bnstudy import evaluate, nets
 from bnstudy.recipe import Recipe, momentum_of_old_weight
+from bnstudy.training import evaluate, nets
 
 NORMS = ("batch_norm", "batch_norm_scratch")
 PATHS = {"framework's operations": False, "fused": True}

@@ -14,9 +14,9 @@ import fakes
 import psutil
 import pytest
 
-from bnstudy import executors
+from bnstudy.books import executors
+from bnstudy.books.executors import Done, Event, Failed, InProcess, Pool, Progress
 from bnstudy.errors import BnstudyError
-from bnstudy.executors import Done, Event, Failed, InProcess, Pool, Progress
 from bnstudy.packs import Job, Pack, plan
 
 PACKS = plan(fakes.design(seeds=4))[::2]
@@ -343,7 +343,7 @@ COORDINATOR = """
 import sys, time
 from pathlib import Path
 import fakes
-from bnstudy.executors import Pool
+from bnstudy.books.executors import Pool
 from bnstudy.packs import Job, plan
 
 stage = Path(sys.argv[1])
@@ -407,7 +407,7 @@ def test_ctrl_c_goes_to_the_coordinator_and_leaves_no_traceback_of_workers(
 
 INTERRUPTED_WHILE_STARTING = """
 import os, signal, subprocess, sys
-from bnstudy.interrupts import holding_interrupts
+from bnstudy.books.interrupts import holding_interrupts
 
 happened = []
 try:

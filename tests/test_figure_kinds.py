@@ -11,7 +11,7 @@ from drawn import bars, drawing, drawn, misplaced, points, texts, ticks, written
 from handmade import by_rate, diverged, like_the_paper, made, outcome, table, two_arms, write
 from matplotlib.figure import Figure
 
-from bnstudy import figures, parties, registry, stats, study, style
+from bnstudy.books import registry
 from bnstudy.claims import (
     Claim,
     at_best,
@@ -23,15 +23,18 @@ from bnstudy.claims import (
     interaction,
     spread_ratio_at_least,
 )
-from bnstudy.contrasts import AVERAGED, contrasts
+from bnstudy.commands import study
 from bnstudy.design import Ablation, Factor, Level, across
-from bnstudy.drawing import Drawing, called, scale
 from bnstudy.errors import BnstudyError
-from bnstudy.label_table import LabelTable
+from bnstudy.judgement import parties, stats
+from bnstudy.judgement.weighing import weigh
 from bnstudy.outcome import Outcome
-from bnstudy.plot_strips import Strip
+from bnstudy.plots import figures, style
+from bnstudy.plots.contrasts import AVERAGED, contrasts
+from bnstudy.plots.drawing import Drawing, called, scale
+from bnstudy.plots.label_table import LabelTable
+from bnstudy.plots.plot_strips import Strip
 from bnstudy.systems import SYSTEMS, published_runs
-from bnstudy.weighing import weigh
 
 KINDS = tuple(figures.FIGURES)
 

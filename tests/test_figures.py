@@ -22,10 +22,12 @@ from handmade import (
     two_arms,
 )
 
-from bnstudy import figures, kinds, registry, style
+from bnstudy import kinds
+from bnstudy.books import registry
 from bnstudy.design import Factor, Level, across
 from bnstudy.errors import BnstudyError
 from bnstudy.outcome import Outcome
+from bnstudy.plots import figures, style
 
 PANELS = ("Accuracy at the end", "Seeds that train", "Largest workable rate", "Each at its best rate")
 

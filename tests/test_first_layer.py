@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnstudy import first_layer, nets, own_images
-from bnstudy.packed import PackedNet
 from bnstudy.recipe import BN_LENET
+from bnstudy.training import first_layer, nets, own_images
+from bnstudy.training.packed import PackedNet
 
 RECIPES: dict[str, Mapping[str, Any]] = {
     "bn": {},

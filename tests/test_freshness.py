@@ -7,11 +7,12 @@ import pytest
 from handmade import by_rate, like_the_paper, write
 from typer.testing import CliRunner
 
-from bnstudy import freshness, language, page, registry, report
+from bnstudy.books import language, registry
+from bnstudy.books.places import Place
 from bnstudy.cli import app
 from bnstudy.design import Ablation
 from bnstudy.factors import tuned
-from bnstudy.places import Place
+from bnstudy.reporting import freshness, page, report
 
 ROOT = Path(__file__).parent.parent
 SWEEP = replace(by_rate(), name="sweep")

@@ -9,8 +9,8 @@ from test_norms import draw
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bnstudy import norms
-from bnstudy.fused import sigmoid_of
+from bnstudy.training import norms
+from bnstudy.training.fused import sigmoid_of
 
 POOLS = {None: lambda y: y, "avg": lambda y: F.avg_pool2d(y, 2), "max": lambda y: F.max_pool2d(y, 2)}
 CASES = [

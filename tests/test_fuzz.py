@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from bnstudy import executors, registry
+from bnstudy.books import executors, registry
+from bnstudy.books.executors import InProcess
+from bnstudy.books.ledger import Ledger, Record
 from bnstudy.cli import app
 from bnstudy.errors import BnstudyError
-from bnstudy.executors import InProcess
-from bnstudy.ledger import Ledger, Record
 from bnstudy.outcome import Outcome
 
 TINY = """

@@ -9,10 +9,10 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from bnstudy.executors import InProcess
-from bnstudy.journal import open_journal
-from bnstudy.ledger import Ledger
-from bnstudy.schedule import Run
+from bnstudy.books.executors import InProcess
+from bnstudy.books.journal import open_journal
+from bnstudy.books.ledger import Ledger
+from bnstudy.books.schedule import Run
 
 
 def execute(folder: Path, seeds: int, said: list[str] | None = None) -> Ledger:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bnstudy import fused, kernels
+from bnstudy.training import fused, kernels
 
 DTYPES = {np.float32: 3e-7, np.float64: 1e-15}
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda kind: kind.__name__)

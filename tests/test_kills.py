@@ -18,12 +18,12 @@ import fakes
 import psutil
 import pytest
 
-from bnstudy import executors
-from bnstudy.executors import Pool
-from bnstudy.ledger import Ledger
+from bnstudy.books import executors
+from bnstudy.books.executors import Pool
+from bnstudy.books.ledger import Ledger
+from bnstudy.books.schedule import Run
+from bnstudy.books.storage import lease, open_storage
 from bnstudy.packs import Job, Result
-from bnstudy.schedule import Run
-from bnstudy.storage import lease, open_storage
 
 KILLS = int(os.environ.get("BNSTUDY_KILLS", "40"))
 ABLATION = fakes.design(seeds=30)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bnstudy import language
+from bnstudy.books import language
+from bnstudy.books.language import speaking, tell
 from bnstudy.errors import BnstudyError
-from bnstudy.language import speaking, tell
 
 GERMAN = """
 msgid ""

@@ -15,58 +15,24 @@ if not ABLATIONS.is_dir():
     ABLATIONS = PACKAGE / "ablations"
 
 
-def modules(names: str) -> set[str]:
-    """Return a layer, written as a list of words."""
-    return set(names.split())
-
-
-WORDS = modules(
-    """
-    address chapter checks claim_check claims confounds declaration design effects errors factors kinds
-    levels outcome packs recipe seeds systems words
-    """
-)
-MACHINE = modules(
-    """
-    activations architectures batchnorm convolution data evaluate first_layer fused imagewise kernels layers
-    lenet lite machine measure nets noise norms optim own_images packed probes quirks ranks running stack sums
-    train transforms vectors watchers whitening work
-    """
-)
-BOOKS = modules(
-    """
-    appending clocks cluster executors interrupts joining journal language ledger mistakes places
-    provenance record registry retries schedule search storage tuning watched
-    """
-)
-JUDGEMENT = modules(
-    """
-    arm_table article article_sections certify checklist contrasts discussion drawing evidence figures
-    fonts freshness held judging label_table marks orders origins page parties phrases placebo plot_bench
-    plot_effects plot_lines plot_published plot_rates plot_strips plot_subsets ratios recorded references
-    refinement repeats report sentences several sidecar stats style svg verdicts weighing workable
-    """
-)
-DOOR = modules(
-    """
-    __main__ bench bench_steps certificate cli dashboard doctor lookup options peers progress
-    record_commands refine report_commands run_commands sampling skeleton study textbook tune tune_command
-    verify views
-    """
-)
-
-LAYERS = {"words": WORDS, "machine": MACHINE, "books": BOOKS, "judgement": JUDGEMENT, "door": DOOR}
+FOLDERS = ("training", "books", "judgement", "plots", "reporting", "commands")
 BELOW = {
-    "words": WORDS,
-    "machine": WORDS | MACHINE,
-    "books": WORDS | BOOKS,
-    "judgement": WORDS | BOOKS | JUDGEMENT,
-    "door": set().union(*LAYERS.values()),
+    "": {""},
+    "training": {"", "training"},
+    "books": {"", "books"},
+    "judgement": {"", "books", "judgement"},
+    "plots": {"", "books", "judgement", "plots"},
+    "reporting": {"", "books", "judgement", "plots", "reporting"},
+    "commands": {"", *FOLDERS},
 }
-"""What each layer may import; `bnstudy` itself, which holds the version alone, belongs to none."""
+"""What the modules of a folder may import; "" is the package itself, which holds the words of a design."""
+
+DOOR = {"__main__", "cli"}
+"""Of the package itself what begins the commands, and may import all."""
 
 TORCH = {"torch", "torchvision"}
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+PATHS = {path.stem: path for path in sorted(PACKAGE.rglob("*.py")) if path.stem != "__init__"}
+MODULES = sorted(PATHS)
 
 
 def imports(path: Path, *, top_level: bool = False) -> set[str]:
@@ -84,8 +50,8 @@ def imports(path: Path, *, top_level: bool = False) -> set[str]:
 
 def own(names: set[str]) -> set[str]:
     """Return which of bnstudy's modules are among imported names."""
-    parts = [name.split(".") for name in names]
-    return {part[1] for part in parts if part[0] == "bnstudy" and part[1] in MODULES}
+    parts = [name.split(".")[1:] for name in names if name.split(".")[0] == "bnstudy"]
+    return {part for name in parts for part in name[:2] if part in PATHS}
 
 
 def outside(names: set[str]) -> set[str]:
@@ -93,33 +59,40 @@ def outside(names: set[str]) -> set[str]:
     return {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"bnstudy"}
 
 
-def layer(module: str) -> str:
-    return next(name for name, modules in LAYERS.items() if module in modules)
+def folder(module: str) -> str:
+    """Return the folder of a module, "" for the package itself."""
+    return "" if (parent := PATHS[module].parent) == PACKAGE else parent.name
 
 
-def test_every_module_has_one_layer() -> None:
-    homes = {module: [name for name, held in LAYERS.items() if module in held] for module in MODULES}
-    assert {module: found for module, found in homes.items() if len(found) != 1} == {}
+def of(*folders: str) -> list[str]:
+    return [module for module in MODULES if folder(module) in folders and module not in DOOR]
+
+
+def test_modules_stand_in_the_folders_and_have_names_of_their_own() -> None:
+    files = [path for path in PACKAGE.rglob("*.py") if path.stem != "__init__"]
+    assert len(files) == len(PATHS), "a module is found by its name alone"
+    assert {folder(module) for module in MODULES} == {"", *FOLDERS}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_downward(module: str) -> None:
-    upward = own(imports(PACKAGE / f"{module}.py")) - BELOW[layer(module)]
-    assert not upward, f"{module} ({layer(module)}) imports {upward}"
+    may = BELOW["commands" if module in DOOR else folder(module)]
+    upward = {name for name in own(imports(PATHS[module])) if folder(name) not in may or name in DOOR}
+    assert not upward - ({"cli"} if module == "__main__" else set()), f"{module} imports {upward}"
 
 
-@pytest.mark.parametrize("module", sorted(WORDS & set(MODULES)))
+@pytest.mark.parametrize("module", of(""))
 def test_words_need_the_standard_library_alone(module: str) -> None:
-    assert outside(imports(PACKAGE / f"{module}.py")) == set()
+    assert outside(imports(PATHS[module])) == set()
 
 
-@pytest.mark.parametrize("module", sorted((BOOKS | JUDGEMENT) & set(MODULES)))
+@pytest.mark.parametrize("module", of("books", "judgement", "plots", "reporting"))
 def test_books_and_judgement_never_see_a_tensor(module: str) -> None:
-    assert not outside(imports(PACKAGE / f"{module}.py")) & TORCH
+    assert not outside(imports(PATHS[module])) & TORCH
 
 
 def test_queue_search_and_storages_alone_know_optuna() -> None:
-    knowing = {m for m in MODULES if "optuna" in outside(imports(PACKAGE / f"{m}.py"))}
+    knowing = {m for m in MODULES if "optuna" in outside(imports(PATHS[m]))}
     assert knowing == {"journal", "schedule", "search", "storage"}
 
 
@@ -128,8 +101,9 @@ def test_imports_are_read_inside_functions_too(tmp_path: Path) -> None:
     path = tmp_path / "module.py"
     path.write_text(
         "import json\n"
-        "from bnstudy import train, recipe\n"
-        "from bnstudy.ledger import Ledger\n"
+        "from bnstudy import recipe\n"
+        "from bnstudy.training import train\n"
+        "from bnstudy.books.ledger import Ledger\n"
         "def late():\n    import torch.nn as nn\n    from bnstudy.cli import main\n"
     )
     assert own(imports(path)) == {"train", "recipe", "ledger", "cli"}
@@ -141,7 +115,7 @@ def test_imports_are_read_inside_functions_too(tmp_path: Path) -> None:
 def test_questions_are_asked_in_words_alone(path: Path) -> None:
     """A figure function may import its plotting when it is called; loading the file may not."""
     names = imports(path, top_level=True)
-    assert own(names) <= WORDS and outside(names) == set()
+    assert own(names) <= set(of("")) and outside(names) == set()
 
 
 def test_finding_the_ablations_loads_nothing_heavy() -> None:
@@ -149,7 +123,7 @@ def test_finding_the_ablations_loads_nothing_heavy() -> None:
     heavy = {"torch", "pandas", "optuna", "numpy", "scipy", "matplotlib", "pydantic"}
     code = (
         "import sys\n"
-        "from bnstudy import registry\n"
+        "from bnstudy.books import registry\n"
         "found = registry.find()\n"
         "assert found.ablations and not found.broken\n"
         f"print(sorted({heavy!r} & set(sys.modules)))\n"

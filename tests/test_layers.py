@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from bnstudy.activations import ACTIVATIONS, Dropout, sigmoid
-from bnstudy.layers import VECTORS, PackedConv2d, PackedLinear, patches
+from bnstudy.training.activations import ACTIVATIONS, Dropout, sigmoid
+from bnstudy.training.layers import VECTORS, PackedConv2d, PackedLinear, patches
 
 One = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From a trial's input, weight and bias to its output."""

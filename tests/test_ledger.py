@@ -19,12 +19,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bnstudy.books.ledger import Ledger, Record
+from bnstudy.books.record import LARGEST
 from bnstudy.design import Ablation, Factor, Level, across, trial_id
 from bnstudy.errors import BnstudyError
-from bnstudy.ledger import Ledger, Record
 from bnstudy.outcome import FINISHED, UNFINISHED, Outcome
 from bnstudy.recipe import Recipe
-from bnstudy.record import LARGEST
 
 OUTCOME = Outcome(
     status="ok", online_train_loss=(0.7, None), test_accuracy=0.87, weight_norms={"fc.bias": 1.5}
@@ -482,9 +482,8 @@ def test_reading_is_quick_and_needs_no_pandas(tmp_path: Path) -> None:
     start = time.process_time()
     assert len(ledger.records()) == 1000
     assert time.process_time() - start < 1
-    code = (
-        "import sys, bnstudy.ledger; print(sorted({'pandas', 'torch', 'numpy', 'optuna'} & set(sys.modules)))"
-    )
+    heavy = {"pandas", "torch", "numpy", "optuna"}
+    code = f"import sys, bnstudy.books.ledger; print(sorted({heavy!r} & set(sys.modules)))"
     loaded = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parents[1], capture_output=True, text=True
     )

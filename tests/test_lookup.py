@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from handmade import SMALL, by_rate, crashed, diverged, outcome, write
 
-from bnstudy import lookup
+from bnstudy.commands import lookup
+from bnstudy.commands.study import Place
 from bnstudy.errors import BnstudyError
 from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Result
-from bnstudy.study import Place
 
 COPY = f"""
 from bnstudy.design import Ablation, Factor, Level, across
@@ -107,7 +107,7 @@ def test_a_record_is_shown_whole_with_its_nested_parts_indented(place: Place) ->
 
 def trained(monkeypatch: pytest.MonkeyPatch, change: object = None) -> list[Job]:
     """Have packs trained by hand; return what they were."""
-    from bnstudy import work
+    from bnstudy.training import work
 
     jobs: list[Job] = []
 

@@ -8,11 +8,11 @@ import torch
 from solo import IMAGES, descend, network, optimizer_of, pixels, started, tensors
 from torch import Tensor
 
-from bnstudy import evaluate, nets, norms, optim
-from bnstudy.architectures import PARTS, Chain, Linear
 from bnstudy.errors import BnstudyError
-from bnstudy.layers import PackedConv2d
 from bnstudy.recipe import BN_LENET, LENET, Recipe
+from bnstudy.training import evaluate, nets, norms, optim
+from bnstudy.training.architectures import PARTS, Chain, Linear
+from bnstudy.training.layers import PackedConv2d
 
 BATCH, STEPS = 16, 4
 RATES = (0.1, 3.0, 1.0)

@@ -8,9 +8,9 @@ from every_norm import built
 from test_norms import close, draw
 from torch import Tensor
 
-from bnstudy import norms
-from bnstudy.norms import Affine, CalibratedNoise, PopulationNorm, ShiftingNoise
 from bnstudy.recipe import Recipe
+from bnstudy.training import norms
+from bnstudy.training.norms import Affine, CalibratedNoise, PopulationNorm, ShiftingNoise
 
 KINDS = {"shifting": ShiftingNoise, "calibrated": CalibratedNoise}
 either = pytest.mark.parametrize("name", KINDS)

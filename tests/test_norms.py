@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bnstudy import norms
-from bnstudy.norms import Affine, BatchNorm, PooledMoments, ScratchBatchNorm
 from bnstudy.recipe import Recipe, momentum_of_old_weight
+from bnstudy.training import norms
+from bnstudy.training.norms import Affine, BatchNorm, PooledMoments, ScratchBatchNorm
 
 Array = NDArray[np.float64]
 Layer = TypeVar("Layer", bound=nn.Module)

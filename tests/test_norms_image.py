@@ -6,7 +6,7 @@ from every_norm import CHANNELS, built, run
 from test_norms import close, draw
 from torch import Tensor, nn
 
-from bnstudy.norms import Cone, GroupNorm, L2Ball, LayerNorm, RMSNorm
+from bnstudy.training.norms import Cone, GroupNorm, L2Ball, LayerNorm, RMSNorm
 
 SIZES = ((8,), (5, 3), (4, 3, 5), (3, 2, 2, 2), (1, 4))
 every_size = pytest.mark.parametrize("sizes", SIZES)

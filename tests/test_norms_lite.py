@@ -10,10 +10,10 @@ from every_norm import CHANNELS, NORMS, built, run
 from test_norms import Array, close, draw
 from torch import nn
 
-from bnstudy import norms
-from bnstudy.norms import BatchNorm, MeanOnly, PopulationNorm, RmsOnly, ScratchBatchNorm, StdOnly
 from bnstudy.recipe import Recipe
-from bnstudy.running import fold
+from bnstudy.training import norms
+from bnstudy.training.norms import BatchNorm, MeanOnly, PopulationNorm, RmsOnly, ScratchBatchNorm, StdOnly
+from bnstudy.training.running import fold
 
 LITE = {"mean_only": MeanOnly, "std_only": StdOnly, "rms_only": RmsOnly}
 SIZES = ((8,), (5, 3), (4, 3, 2), (3, 2, 2, 2))

@@ -8,9 +8,9 @@ from every_norm import CHANNELS, NORMS, OF_BATCHES, SEEDS, built, lasting, run
 from test_norms import close, draw
 from torch import Tensor, nn
 
-from bnstudy import norms
 from bnstudy.errors import BnstudyError
 from bnstudy.recipe import Recipe
+from bnstudy.training import norms
 
 RANKS, NOISES = {"rank_uniform", "rank_gaussian"}, {"shifting", "calibrated"}
 NOT_OF_AUTOGRAD = RANKS | {"yeo_johnson", "calibrated"}

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats as reference
 from simulation import at_least, at_most, generator
 
-from bnstudy import orders, stats
+from bnstudy.judgement import orders, stats
 
 SEED_COUNTS = (5, 8, 20, 40)
 

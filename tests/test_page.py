@@ -9,11 +9,12 @@ import pytest
 from handmade import by_rate, like_the_paper, outcome, write
 from typer.testing import CliRunner
 
-from bnstudy import freshness, page, registry, report
+from bnstudy.books import registry
+from bnstudy.books.places import PAPER, Place
 from bnstudy.claims import Claim, largest_workable, ratio_at_least
 from bnstudy.cli import app
 from bnstudy.design import Ablation
-from bnstudy.places import PAPER, Place
+from bnstudy.reporting import freshness, page, report
 
 CLAIM = Claim(
     "It allows rates 5 times as large.",

@@ -11,11 +11,11 @@ import browser
 import pytest
 from handmade import by_rate, like_the_paper, write
 
-from bnstudy import freshness, page, report
+from bnstudy.books.places import Place
 from bnstudy.claims import Claim, at_best, contains, equal_within, largest_workable, ratio_at_least
 from bnstudy.design import Ablation
-from bnstudy.places import Place
-from bnstudy.report import Report
+from bnstudy.reporting import freshness, page, report
+from bnstudy.reporting.report import Report
 
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 2'>&amp;"
 WIDTHS = (360, 768, 1280)

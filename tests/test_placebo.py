@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from simulation import generator
 
-from bnstudy import placebo, stats
-from bnstudy.placebo import FLIPS, LEAST_SEEDS, false_alarms
+from bnstudy.judgement import placebo, stats
+from bnstudy.judgement.placebo import FLIPS, LEAST_SEEDS, false_alarms
 
 
 def test_it_judges_as_the_judge_does() -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from bnstudy import progress
-from bnstudy.progress import Speed, describe, shown
-from bnstudy.schedule import Tally
+from bnstudy.books.schedule import Tally
+from bnstudy.commands import progress
+from bnstudy.commands.progress import Speed, describe, shown
 
 
 @pytest.fixture

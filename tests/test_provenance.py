@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from bnstudy import __version__, provenance
-from bnstudy.provenance import git_state, source_hash
+from bnstudy import __version__
+from bnstudy.books import provenance
+from bnstudy.books.provenance import git_state, source_hash
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -194,7 +195,7 @@ def test_a_record_names_no_person_no_host_and_no_folder(monkeypatch: pytest.Monk
 
 
 def test_provenance_imports_no_library_that_it_names() -> None:
-    code = "import sys, bnstudy.provenance as p; p.host(); print({*p.LIBRARIES} & {*sys.modules})"
+    code = "import sys, bnstudy.books.provenance as p; p.host(); print({*p.LIBRARIES} & {*sys.modules})"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=provenance.PACKAGE.parent, capture_output=True, text=True
     )

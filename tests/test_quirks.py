@@ -4,12 +4,13 @@ import pytest
 import torch
 import traced
 from formulas import SITES, Textbook
-from test_layering import MODULES, PACKAGE, imports, own
+from test_layering import MODULES, PATHS, imports, own
 from torch import Tensor, nn
 
-from bnstudy import checks, nets, norms, quirks
+from bnstudy import checks
 from bnstudy.recipe import Recipe, momentum_of_old_weight
 from bnstudy.systems import SYSTEMS
+from bnstudy.training import nets, norms, quirks
 
 INSIDE = "test_inside_epoch"
 LAYERS = {"batch_norm": "framework", "batch_norm_scratch": "scratch"}
@@ -29,7 +30,7 @@ def test_recipes_can_name_what_there_is() -> None:
 
 
 def test_training_alone_reaches_the_bugs() -> None:
-    importing = {module for module in MODULES if "quirks" in own(imports(PACKAGE / f"{module}.py"))}
+    importing = {module for module in MODULES if "quirks" in own(imports(PATHS[module]))}
     assert importing == {"train"}
 
 

@@ -10,10 +10,10 @@ from every_norm import CHANNELS, built, run
 from scipy import stats
 from test_norms import close, draw
 
-from bnstudy import norms, ranks
-from bnstudy.norms import RankNorm, ScratchBatchNorm, SparseBatchNorm, YeoJohnson
-from bnstudy.ranks import mean_ranks
-from bnstudy.transforms import LEAST_POWER, MOST_POWER, likeliest_power, yeo_johnson
+from bnstudy.training import norms, ranks
+from bnstudy.training.norms import RankNorm, ScratchBatchNorm, SparseBatchNorm, YeoJohnson
+from bnstudy.training.ranks import mean_ranks
+from bnstudy.training.transforms import LEAST_POWER, MOST_POWER, likeliest_power, yeo_johnson
 
 QUANTILE = {
     True: np.vectorize(NormalDist().inv_cdf),

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 from simulation import at_least, at_most, generator, holds, misses, near
 
-from bnstudy import ratios, stats
-from bnstudy.stats import Estimate
+from bnstudy.judgement import ratios, stats
+from bnstudy.judgement.stats import Estimate
 
 SEED_COUNTS = (5, 8, 20, 40)
 positive = st.lists(st.floats(0.1, 1).map(lambda x: round(x, 3)), min_size=6, max_size=12, unique=True)

@@ -8,8 +8,10 @@ import answers_table
 import pytest
 from typer.testing import CliRunner
 
-from bnstudy import kinds, registry, study
+from bnstudy import kinds
+from bnstudy.books import registry
 from bnstudy.cli import app
+from bnstudy.commands import study
 from bnstudy.packs import plan
 
 ROOT = Path(__file__).parent.parent

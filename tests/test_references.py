@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from bnstudy.errors import BnstudyError
-from bnstudy.references import Citation, cited, load, used
+from bnstudy.reporting.references import Citation, cited, load, used
 
 ROOT = Path(__file__).parent.parent
 WORKS = ROOT / "paper" / "references.yml"
-SOURCES = sorted([*ROOT.glob("ablations/*.py"), *ROOT.glob("bnstudy/*.py"), ROOT / "README.md"])
+SOURCES = sorted([*ROOT.glob("ablations/*.py"), *ROOT.glob("bnstudy/**/*.py"), ROOT / "README.md"])
 
 NAMED = re.compile(r"(?:[A-Z][\w'-]+|al\.)\s+\(?(?:19|20)\d\d[a-z]?\b")
 """Anything that looks like an author and a year."""

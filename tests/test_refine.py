@@ -13,15 +13,17 @@ from fakes import seen
 from refined import TRUTH
 from typer.testing import CliRunner
 
-from bnstudy import refine, refinement, schedule, search, study
+from bnstudy.books import schedule, search
+from bnstudy.books.executors import InProcess
+from bnstudy.books.ledger import Ledger
 from bnstudy.cli import app
+from bnstudy.commands import refine, study
+from bnstudy.commands.refine import Asked
+from bnstudy.commands.study import Machinery, Place
 from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
-from bnstudy.executors import InProcess
-from bnstudy.ledger import Ledger
+from bnstudy.judgement import refinement
 from bnstudy.packs import Job, Result
-from bnstudy.refine import Asked
-from bnstudy.study import Machinery, Place
 
 
 class Trainers:

@@ -13,13 +13,15 @@ from refined import DECLARED, TRUTH
 from scipy.stats import t
 from simulation import at_least, generator
 
-from bnstudy import refinement, registry, study
-from bnstudy import workable as module
+from bnstudy.books import registry
+from bnstudy.commands import study
 from bnstudy.design import Ablation, Factor, Level, across, tuned
 from bnstudy.errors import BnstudyError
 from bnstudy.factors import Pairs
-from bnstudy.refinement import Located, further, wanted
-from bnstudy.workable import workable, workable_location
+from bnstudy.judgement import refinement
+from bnstudy.judgement import workable as module
+from bnstudy.judgement.refinement import Located, further, wanted
+from bnstudy.judgement.workable import workable, workable_location
 
 AFFINE: Pairs = (("norm", "affine"),)
 

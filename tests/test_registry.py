@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bnstudy import registry
+from bnstudy.books import registry
+from bnstudy.books.registry import Registry, find, load
 from bnstudy.errors import BnstudyError
-from bnstudy.registry import Registry, find, load
 
 GOOD = """
 from bnstudy.design import Ablation, across
@@ -39,7 +39,7 @@ def names(found: Registry) -> list[str]:
 
 def test_the_project_s_own_ablations_load() -> None:
     """From the folder itself in a checkout, from inside the package in an installed wheel."""
-    folder = Path(registry.__file__).parents[1] / "ablations"
+    folder = Path(registry.__file__).parents[2] / "ablations"
     for path in folder.glob("*.py"):
         assert load(path).name == path.stem.replace("_", "-")
 

@@ -9,10 +9,10 @@ import fakes
 import pytest
 from typer.testing import CliRunner
 
+from bnstudy.books.ledger import Ledger, Record
 from bnstudy.cli import app
-from bnstudy.ledger import Ledger, Record
+from bnstudy.judgement.repeats import repeats, told
 from bnstudy.outcome import Outcome
-from bnstudy.repeats import repeats, told
 
 ABLATION = fakes.design(seeds=3)
 HERE = {"host_cpu": "A", "torch": "2.14", "commit": "abc", "recorded": "2026-03-01T00:00:00+00:00"}

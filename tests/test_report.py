@@ -9,14 +9,16 @@ from statistics import fmean
 import pytest
 from handmade import crashed, diverged, outcome, table, two_arms, write
 
-from bnstudy import arm_table, chapter, recorded, registry, report
+from bnstudy import chapter
+from bnstudy.books import registry
+from bnstudy.books.places import Place
 from bnstudy.claims import Claim, at_least, contains, equal_within
 from bnstudy.design import Ablation
-from bnstudy.drawing import Drawing
 from bnstudy.outcome import Outcome
-from bnstudy.places import Place
-from bnstudy.recorded import Number
-from bnstudy.report import Report
+from bnstudy.plots.drawing import Drawing
+from bnstudy.reporting import arm_table, recorded, report
+from bnstudy.reporting.recorded import Number
+from bnstudy.reporting.report import Report
 
 CLAIMS = (
     Claim("It gains a point.", factor="network", effect=at_least(0.01), refs=("C13",)),

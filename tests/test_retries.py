@@ -10,16 +10,16 @@ import fakes
 import pytest
 from typer.testing import CliRunner
 
-from bnstudy import executors
+from bnstudy.books import executors
+from bnstudy.books.executors import InProcess
+from bnstudy.books.journal import open_journal
+from bnstudy.books.ledger import Ledger
+from bnstudy.books.retries import LIMIT, statuses
+from bnstudy.books.schedule import ATTEMPTS, Run, Tally
 from bnstudy.cli import app
 from bnstudy.errors import BnstudyError
-from bnstudy.executors import InProcess
-from bnstudy.journal import open_journal
-from bnstudy.ledger import Ledger
 from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Result, plan
-from bnstudy.retries import LIMIT, statuses
-from bnstudy.schedule import ATTEMPTS, Run, Tally
 
 ABLATION = fakes.design()
 PACKS = plan(ABLATION)

@@ -13,14 +13,16 @@ import pytest
 from handmade import outcome, records
 
 import bnstudy
-from bnstudy import cli, registry, study
-from bnstudy.dashboard import fill
-from bnstudy.executors import InProcess
-from bnstudy.ledger import Ledger
-from bnstudy.options import printable
-from bnstudy.record import _sealed as sealed
-from bnstudy.schedule import Run
-from bnstudy.storage import open_storage
+from bnstudy import cli
+from bnstudy.books import registry
+from bnstudy.books.executors import InProcess
+from bnstudy.books.ledger import Ledger
+from bnstudy.books.record import _sealed as sealed
+from bnstudy.books.schedule import Run
+from bnstudy.books.storage import open_storage
+from bnstudy.commands import study
+from bnstudy.commands.dashboard import fill
+from bnstudy.commands.options import printable
 
 PACKAGE = Path(bnstudy.__file__).parent
 
@@ -120,7 +122,7 @@ def test_calls_are_read(tmp_path: Path) -> None:
     assert called(path) == {"pickle", "eval", "exec", "exec()", "make_server"}
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
 def test_no_module_turns_data_into_code(path: Path) -> None:
     found = called(path) & (CODE | PICKLES | READERS)
     assert found <= MAY.get(path.stem, set()), path.stem
@@ -129,7 +131,7 @@ def test_no_module_turns_data_into_code(path: Path) -> None:
 
 
 def test_the_dashboard_alone_listens() -> None:
-    listening = {path.stem for path in PACKAGE.glob("*.py") if called(path) & SERVERS}
+    listening = {path.stem for path in PACKAGE.rglob("*.py") if called(path) & SERVERS}
     assert listening == {"dashboard", "run_commands"}
 
 

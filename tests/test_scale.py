@@ -15,12 +15,12 @@ import fakes
 import psutil
 import pytest
 
-from bnstudy import study, views
+from bnstudy.books.executors import InProcess, Pool
+from bnstudy.books.schedule import Run
+from bnstudy.books.storage import open_storage
+from bnstudy.commands import study, views
 from bnstudy.design import Ablation
-from bnstudy.executors import InProcess, Pool
 from bnstudy.packs import Job, Result
-from bnstudy.schedule import Run
-from bnstudy.storage import open_storage
 
 MANY = 10_000
 pytestmark = pytest.mark.alone

@@ -24,17 +24,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
-from bnstudy import appending, executors, schedule, storage
-from bnstudy import journal as journal_module
-from bnstudy import ledger as ledger_module
+from bnstudy.books import appending, executors, schedule, storage
+from bnstudy.books import journal as journal_module
+from bnstudy.books import ledger as ledger_module
+from bnstudy.books.executors import Done, Event, Failed, InProcess, Progress
+from bnstudy.books.ledger import Ledger, Record
+from bnstudy.books.schedule import ATTEMPTS, Queue, Run, Tally
+from bnstudy.books.storage import open_storage
 from bnstudy.design import Ablation, Factor, Level, across
 from bnstudy.errors import BnstudyError
-from bnstudy.executors import Done, Event, Failed, InProcess, Progress
-from bnstudy.ledger import Ledger, Record
 from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Result, images_of, plan
-from bnstudy.schedule import ATTEMPTS, Queue, Run, Tally
-from bnstudy.storage import open_storage
 
 ABLATION = fakes.design()
 TRIALS = ABLATION.trials

@@ -11,10 +11,10 @@ import searched
 from fakes import seen
 from searched import BEST, NORM, RATES
 
-from bnstudy import schedule, search, tuning
+from bnstudy.books import schedule, search, tuning
+from bnstudy.books.executors import InProcess, Pool
+from bnstudy.books.ledger import Ledger
 from bnstudy.design import Factor, across
-from bnstudy.executors import InProcess, Pool
-from bnstudy.ledger import Ledger
 from bnstudy.packs import Job, Result
 
 NAMES = {"norm=affine": "affine", "norm=bn": "batch_norm", "norm=plain": "none"}

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from handmade import Measured, crashed, outcome, records, two_arms, write
 
-from bnstudy import sidecar, study
+from bnstudy.books.ledger import Record
 from bnstudy.claims import Claim, at_least
+from bnstudy.commands import study
 from bnstudy.design import Ablation
-from bnstudy.ledger import Record
 from bnstudy.outcome import Outcome
+from bnstudy.plots import sidecar
 from bnstudy.recipe import Recipe
 
 

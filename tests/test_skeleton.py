@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bnstudy import cli, registry, skeleton
+from bnstudy import cli
+from bnstudy.books import registry
+from bnstudy.commands import skeleton
 from bnstudy.errors import BnstudyError
 from bnstudy.kinds import FIGURES
 

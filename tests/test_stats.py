@@ -12,8 +12,8 @@ from simulation import Floats, at_least, at_most, generator, holds
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-from bnstudy import stats
-from bnstudy.stats import Estimate
+from bnstudy.judgement import stats
+from bnstudy.judgement.stats import Estimate
 
 SEED_COUNTS = (5, 8, 20, 40)
 

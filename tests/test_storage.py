@@ -17,14 +17,14 @@ import postgres
 import pytest
 from optuna.trial import TrialState
 
-from bnstudy import storage
 from bnstudy.address import Address, parse
+from bnstudy.books import storage
+from bnstudy.books.executors import InProcess
+from bnstudy.books.ledger import Ledger
+from bnstudy.books.schedule import Run
+from bnstudy.books.storage import Held, Taken, identity, lease, open_storage, read_storage
 from bnstudy.errors import BnstudyError
-from bnstudy.executors import InProcess
-from bnstudy.ledger import Ledger
 from bnstudy.packs import Job, Result
-from bnstudy.schedule import Run
-from bnstudy.storage import Held, Taken, identity, lease, open_storage, read_storage
 
 ABLATION = fakes.design()
 
@@ -46,7 +46,7 @@ def team(server: postgres.Server, request: pytest.FixtureRequest) -> Address:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from bnstudy.storage import lease
+from bnstudy.books.storage import lease
 with lease(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -155,7 +155,7 @@ def test_a_folder_seen_from_two_machines_has_one_coordinator(tmp_path: Path, tea
 def test_a_killed_coordinator_holds_nothing_in_the_database(tmp_path: Path, team: Address) -> None:
     code = HOLDER.replace("lease(Path(sys.argv[1]))", "lease(Path(sys.argv[1]), parse(os.environ['TEAM']))")
     code = code.replace("import sys", "import os, sys").replace(
-        "from bnstudy.storage", "from bnstudy.address import parse\nfrom bnstudy.storage"
+        "from bnstudy.books.storage", "from bnstudy.address import parse\nfrom bnstudy.books.storage"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a")]
     environment = {**os.environ, "TEAM": team.secret}

@@ -13,11 +13,13 @@ from typing import Any
 import fakes
 import pytest
 
-from bnstudy import data, executors, machine, study
+from bnstudy.books import executors
+from bnstudy.books.schedule import Tally
+from bnstudy.commands import study
+from bnstudy.commands.study import Machinery, Place
 from bnstudy.design import Ablation
 from bnstudy.errors import BnstudyError
-from bnstudy.schedule import Tally
-from bnstudy.study import Machinery, Place
+from bnstudy.training import data, machine
 
 REAL = fakes.design()
 SAMPLE = replace(REAL, base=REAL.base.replace(data="sample"), name="sampled")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bnstudy.sums import over_batch, over_channels
+from bnstudy.training.sums import over_batch, over_channels
 
 SHAPES = [(2, 3), (256, 12), (7, 250), (88, 18, 24, 24), (64, 6, 5), (130, 1)]
 

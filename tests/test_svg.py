@@ -6,9 +6,10 @@ import pytest
 from drawn import drawing
 from handmade import by_rate, like_the_paper
 
-from bnstudy import report, style, svg
 from bnstudy.errors import BnstudyError
-from bnstudy.figures import Drawing
+from bnstudy.plots import style, svg
+from bnstudy.plots.figures import Drawing
+from bnstudy.reporting import report
 
 HOSTILE = """<?xml version="1.0"?>
 <svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 10 5"

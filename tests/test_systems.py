@@ -8,9 +8,9 @@ import torch
 import traced
 from formulas import SITES, Textbook, initial_bounds
 
-from bnstudy import nets
 from bnstudy.recipe import BN_LENET, LENET, Recipe
 from bnstudy.systems import LENETS, RECORDED, SYSTEMS, published_runs
+from bnstudy.training import nets
 
 DEEP = tuple(name for name in SYSTEMS if name not in LENETS)
 

@@ -10,9 +10,9 @@ import solo
 import torch
 from torch import Tensor, nn
 
-from bnstudy import data, evaluate, machine, nets, norms, optim, train
 from bnstudy.outcome import Outcome
 from bnstudy.recipe import PROBES, Recipe
+from bnstudy.training import data, evaluate, machine, nets, norms, optim, train
 
 IMAGES = solo.IMAGES
 FEW_TEST = replace(IMAGES, images=IMAGES.images[:2016], labels=IMAGES.labels[:2016])

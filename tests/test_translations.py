@@ -7,8 +7,9 @@ import polib
 import pytest
 import translatable
 
-from bnstudy import language, references
-from bnstudy.places import PAPER
+from bnstudy.books import language
+from bnstudy.books.places import PAPER
+from bnstudy.reporting import references
 
 LANGUAGES = language.languages()[1:]
 TEXTS = translatable.texts()

@@ -9,9 +9,9 @@ from click.testing import Result
 from fakes import seen
 from typer.testing import CliRunner
 
-from bnstudy import tune
+from bnstudy.books.ledger import Ledger
 from bnstudy.cli import app
-from bnstudy.ledger import Ledger
+from bnstudy.commands import tune
 
 TUNED = """
 from bnstudy.claims import Claim, at_least

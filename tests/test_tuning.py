@@ -9,14 +9,14 @@ import pytest
 import searched
 from searched import NORM, RATES
 
-from bnstudy import tuning
+from bnstudy.books import tuning
+from bnstudy.books.ledger import Ledger, Record
+from bnstudy.books.tuning import Tried
 from bnstudy.design import Ablation, Factor, Level, across, tuned
 from bnstudy.errors import BnstudyError
 from bnstudy.factors import Pairs
-from bnstudy.ledger import Ledger, Record
 from bnstudy.outcome import Outcome
 from bnstudy.recipe import Recipe
-from bnstudy.tuning import Tried
 
 POOL = across("pool", "avg", "max")
 DROPOUT = across("dropout", 0.0, 0.5, where={"pool": ("max",)})

@@ -12,13 +12,13 @@ import pytest
 from handmade import by_rate, crashed, diverged, made, outcome, table, two_arms, write
 from scipy.stats import binom
 
-from bnstudy import parties, phrases, sentences, workable
 from bnstudy.claims import Claim, at_best, at_least, at_most, equal_within, largest_workable, ratio_at_least
 from bnstudy.design import Ablation, Factor, Level, Profile, across
 from bnstudy.errors import BnstudyError
+from bnstudy.judgement import parties, phrases, sentences, workable
+from bnstudy.judgement.sentences import answer, sentence
+from bnstudy.judgement.verdicts import Verdict, judge
 from bnstudy.outcome import Outcome
-from bnstudy.sentences import answer, sentence
-from bnstudy.verdicts import Verdict, judge
 
 # Spread of the differences over five seeds: mean 0, standard deviation 0.0079.
 WIGGLE = (0.01, -0.01, 0.005, -0.005, 0.0)

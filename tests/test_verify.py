@@ -18,15 +18,18 @@ import pytest
 from handmade import SMALL, by_rate, crashed, diverged, outcome, records, two_arms, write
 from scipy.stats import binom
 
-from bnstudy import certificate, cli, executors, provenance, sampling, verify, work
+from bnstudy import cli
+from bnstudy.books import executors, provenance
+from bnstudy.books.executors import InProcess
+from bnstudy.books.ledger import Ledger, Record
+from bnstudy.commands import certificate, sampling, verify
+from bnstudy.commands.sampling import Asked
+from bnstudy.commands.study import Machinery, Place
 from bnstudy.design import Ablation, Trial
 from bnstudy.errors import BnstudyError
-from bnstudy.executors import InProcess
-from bnstudy.ledger import Ledger, Record
 from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Pack, Result, plan
-from bnstudy.sampling import Asked
-from bnstudy.study import Machinery, Place
+from bnstudy.training import work
 
 MARGIN = 0.003
 LOSSES = tuple(2.3 - 0.05 * step for step in range(10))

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from handmade import SMALL, by_rate, crashed, diverged, made, outcome, two_arms, write
 
-from bnstudy import study, views
 from bnstudy.claims import Claim, at_least, largest_workable, ratio_at_least
+from bnstudy.commands import study, views
+from bnstudy.commands.study import Place
 from bnstudy.design import Ablation, Factor, Level
 from bnstudy.outcome import Outcome
-from bnstudy.study import Place
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from pathlib import Path
 import fakes
 import pytest
 
-from bnstudy import clocks, watched
-from bnstudy.executors import Done, Event, Failed, Pool, Progress
-from bnstudy.journal import open_journal
-from bnstudy.ledger import Ledger, Record
+from bnstudy.books import clocks, watched
+from bnstudy.books.executors import Done, Event, Failed, Pool, Progress
+from bnstudy.books.journal import open_journal
+from bnstudy.books.ledger import Ledger, Record
+from bnstudy.books.schedule import Run
+from bnstudy.books.watched import FACTOR, FIRST_SECONDS, LEAST_SECONDS, Watched
 from bnstudy.packs import Job, Pack, Result, images_of, plan
-from bnstudy.schedule import Run
-from bnstudy.watched import FACTOR, FIRST_SECONDS, LEAST_SECONDS, Watched
 
 ABLATION = fakes.design()
 FIRST, SECOND, THIRD = plan(ABLATION)[:3]

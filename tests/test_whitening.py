@@ -6,9 +6,9 @@ from every_norm import built
 from test_norms import close, draw
 from torch import Tensor
 
-from bnstudy import norms
-from bnstudy.norms import ScratchBatchNorm, Whitening
-from bnstudy.whitening import NEWTON_STEPS, SHRINKAGE
+from bnstudy.training import norms
+from bnstudy.training.norms import ScratchBatchNorm, Whitening
+from bnstudy.training.whitening import NEWTON_STEPS, SHRINKAGE
 
 D = 6
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from bnstudy import data, machine, optim, work
 from bnstudy.design import Arm, Trial
 from bnstudy.errors import DeviceLost
 from bnstudy.outcome import Outcome
 from bnstudy.packs import Job, Pack
 from bnstudy.recipe import Recipe
-from bnstudy.train import train_pack
+from bnstudy.training import data, machine, optim, work
+from bnstudy.training.train import train_pack
 
 SMALL = Recipe(data="sample", train_images=70, validation_images=10, batch_size=32, epochs=1)
 RATES = (0.1, 0.3, 1, 3, 10)

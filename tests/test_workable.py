@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy import stats as reference
 from simulation import Floats, at_most, generator, misses
 
-from bnstudy import stats
-from bnstudy import workable as module
-from bnstudy.stats import Estimate
-from bnstudy.workable import Workable, workable, workable_location, workable_ratio
+from bnstudy.judgement import stats
+from bnstudy.judgement import workable as module
+from bnstudy.judgement.stats import Estimate
+from bnstudy.judgement.workable import Workable, workable, workable_location, workable_ratio
 
 SEED_COUNTS = (3, 5, 20)
 GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)

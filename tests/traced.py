@@ -8,9 +8,9 @@ import pytest
 import solo
 from torch import Tensor, nn
 
-from bnstudy import data, evaluate, nets, train
 from bnstudy.outcome import Outcome
 from bnstudy.recipe import Recipe
+from bnstudy.training import data, evaluate, nets, train
 
 IMAGES = replace(solo.IMAGES, images=solo.IMAGES.images[:2016], labels=solo.IMAGES.labels[:2016])
 """The sample with 16 test images."""

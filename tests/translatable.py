@@ -8,29 +8,16 @@ from pathlib import Path
 from jinja2.ext import extract_from_ast
 
 import bnstudy
-from bnstudy import (
-    chapter,
-    contrasts,
-    declaration,
-    discussion,
-    drawing,
-    evidence,
-    figures,
-    held,
-    origins,
-    page,
-    phrases,
-    placebo,
-    plot_strips,
-    registry,
-    sentences,
-    several,
-)
+from bnstudy import chapter, declaration
+from bnstudy.books import registry
+from bnstudy.books.places import PAPER
 from bnstudy.claims import Claim
 from bnstudy.design import Ablation
+from bnstudy.judgement import evidence, held, origins, phrases, placebo, sentences, several
+from bnstudy.judgement.phrases import is_number, spoken
 from bnstudy.outcome import NUMBERS
-from bnstudy.phrases import is_number, spoken
-from bnstudy.places import PAPER
+from bnstudy.plots import contrasts, drawing, figures, plot_strips
+from bnstudy.reporting import discussion, page
 from bnstudy.systems import published_runs
 
 PACKAGE = Path(bnstudy.__file__).parent
@@ -68,7 +55,7 @@ def texts() -> dict[str, str]:
 
 def _of_code() -> Iterator[tuple[str, str]]:
     """Yield what is told as it stands: `tell("...")`, `listed(..., "; ")`, `counted(n, "seed")`."""
-    for path in sorted(PACKAGE.glob("*.py")):
+    for path in sorted(PACKAGE.rglob("*.py")):
         source = path.read_text(encoding="utf-8")
         if "bnstudy.words import counted" in source:  # of the terminal, whose language is English
             continue
@@ -113,7 +100,7 @@ def _of_tables() -> Iterator[tuple[str, str]]:
 
 def _items() -> Iterator[str]:
     """Yield the topics and questions of the checklist."""
-    for node in ast.walk(ast.parse((PACKAGE / "checklist.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse((PACKAGE / "reporting" / "checklist.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.Yield) and isinstance(node.value, ast.Tuple):
             yield from _constants(node.value.elts[:2])
 

@@ -1,0 +1,1 @@
+"""Draws: figures of records and verdicts, and what stands beside them."""

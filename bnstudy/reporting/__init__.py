@@ -1,0 +1,1 @@
+"""Reports: all answers as one page and as an article."""
