@@ -19,6 +19,7 @@ ROWS = {
     "lite-bn": "4",
     "fixed-affine": "5",
     "dropout-swap": "6",
+    "robustness": "7, in part",
     "momentum": "0.1 or 0.9?",
     "batch-of-one": "batches of one?",
     "ghost-batch": "small batches?",
