@@ -69,6 +69,14 @@ def test_an_incomplete_ledger_is_marked_beside_every_verdict(place: Place) -> No
     assert "24 of 40 trials of the paper profile are recorded" in text(made)
 
 
+def test_ablations_that_are_not_run_make_no_preview_of_the_others(place: Place) -> None:
+    write(place.folder, SWEEP, like_the_paper)
+    other = replace(SWEEP, name="other")
+    assert "1 of 2 ablations are recorded in full" in text(html(place, SWEEP, other))
+    assert "Preview." not in text(html(place, SWEEP, other))
+    assert "recorded in full" not in text(html(place, SWEEP))
+
+
 def test_the_claims_of_the_chapter_link_to_their_findings_or_say_that_there_are_none(place: Place) -> None:
     write(place.folder, SWEEP, like_the_paper)
     made = html(place, SWEEP)

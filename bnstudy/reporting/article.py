@@ -132,13 +132,17 @@ def _made(report: Report) -> str:
 
 
 def _preview(report: Report) -> str:
-    """Return what the article says of itself when it is not the study of record, or nothing."""
-    if report.profile != "paper":
-        return f"All numbers are of the {report.profile} profile"
-    complete = sum(section.state == "complete" for section in report.sections)
-    if complete == len(report.sections):
-        return ""
-    return f"{complete} of {len(report.sections)} ledgers are complete"
+    """Return what the article says of itself when it is not the whole study of record, or nothing."""
+    states = Counter(section.state for section in report.sections)
+    record = report.profile == "paper"
+    whole = f"{states['complete']} of {len(report.sections)} ablations are recorded in full"
+    if record and not states["preview"]:
+        return f"{whole} and judged for good; the others are not run yet." if states["empty"] else ""
+    what = whole if record else f"All numbers are of the {report.profile} profile"
+    return (
+        f"Preview. {what}. Only complete ledgers of the paper profile are judged for good; verdicts, figures "
+        "and numbers below are marked where theirs are not."
+    )
 
 
 def _counts(sections: Sequence[Section]) -> dict[str, str]:
