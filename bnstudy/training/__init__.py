@@ -1,1 +1,1 @@
-"""Trains: a recipe becomes a packed network, and that an outcome. No files, no queue, no verdicts."""
+"""Trains: a recipe becomes a packed network, and that an outcome. No queue, no ledger, no verdicts."""

@@ -1,8 +1,9 @@
 """The first convolution with normalization, sigmoid and pooling after it, for images that all trials share.
 
 Where each trial has its own, `own_images` does the same. The output is the largest tensor of the network,
-28 MB for 8 x 256 LeNets: here it is made and used some images at a time, while they are in the cache. What
-the whole batch would have to be known for comes from the images instead: the output is a matrix product with
+28 MB for 8 x 256 LeNets: here it is made and used some images at a time, while they are in the cache, and
+made again on the way back, which takes 2.8 ms where keeping it takes 28 MB each way through memory. What the
+whole batch would have to be known for comes from the images instead: the output is a matrix product with
 their patches, so that its moments, and the way back through them, are products with the patches' own 26 x 26
 products, which all trials share.
 """
@@ -76,7 +77,7 @@ class _Shared(torch.autograd.Function):
         totals, sums = np.zeros_like(taps), np.zeros((2, len(columns[0])))
         for part in parts(len(pixels)):
             some, at, slope = pixels[part], rows[: len(pixels[part])], slopes[: len(pixels[part])]
-            vectors.convolve_shared(some, taps, channels, at)  # half of the time that keeping all would take
+            vectors.convolve_shared(some, taps, channels, at)
             kernels.slopes(at, *columns, channels, pool, g[part], slope, *sums)
             vectors.weight_gradient_of_shared(slope, some, channels, totals)
         d = _by_row(totals, matrix)

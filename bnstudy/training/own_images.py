@@ -85,4 +85,5 @@ def _convolved(x: NDArray[Any], weight: NDArray[Any], rows: NDArray[Any]) -> Ite
 
 
 def parts(images: int) -> Iterator[slice]:
+    """Yield slices of CHUNK images, the last of what is left."""
     return (slice(start, start + CHUNK) for start in range(0, images, CHUNK))
