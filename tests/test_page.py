@@ -75,6 +75,9 @@ def test_ablations_that_are_not_run_make_no_preview_of_the_others(place: Place) 
     assert "1 of 2 ablations are recorded in full" in text(html(place, SWEEP, other))
     assert "Preview." not in text(html(place, SWEEP, other))
     assert "recorded in full" not in text(html(place, SWEEP))
+    assert "recorded in full" not in text(html(replace(place, profile="quick"), SWEEP)), (
+        "never judged for good"
+    )
 
 
 def test_the_claims_of_the_chapter_link_to_their_findings_or_say_that_there_are_none(place: Place) -> None:
