@@ -1,7 +1,7 @@
 """The first convolution with normalization, sigmoid and pooling after it, for images that all trials share.
 
 Where each trial has its own, `own_images` does the same. The output is the largest tensor of the network,
-28 MB for 8 x 256 LeNets: here it is made and used some images at a time, while they are in the cache, and
+28 MB for 8 x 256 LeNets: here it is made and used one image after the other, while that is in the cache, and
 made again on the way back, which takes 2.8 ms where keeping it takes 28 MB each way through memory. What the
 whole batch would have to be known for comes from the images instead: the output is a matrix product with
 their patches, so that its moments, and the way back through them, are products with the patches' own 26 x 26
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from bnstudy.training import fused, kernels, vectors
 from bnstudy.training.fused import Formula, Moments, ScaleAndShift
 from bnstudy.training.layers import PackedConv2d
-from bnstudy.training.own_images import CHUNK, OwnImages, parts
+from bnstudy.training.own_images import CHUNK, OwnImages
 from bnstudy.training.vectors import FIRST, KERNEL, TAPS, WIDE
 
 
@@ -58,13 +59,9 @@ class _Shared(torch.autograd.Function):
         formula = Formula.of(norm, weight, bias, x.new_zeros(channels), lambda: _moments(matrix, gram))
         height, width = (side - KERNEL + 1 for side in pixels.shape[1:])
         columns = tuple(np.tile(values, width) for values in formula.vectors)
-        rows = fused.empty((CHUNK, height, width * channels), pixels)
         y = x.new_empty(len(x), *((height // 2, width // 2) if pool else (height, width)), channels)
-        into = y.flatten(2).numpy()
-        for part in parts(len(x)):
-            at = rows[: len(pixels[part])]
-            vectors.convolve_shared(pixels[part], taps, channels, at)
-            fused.activate(at, columns, channels, pool, into[part])
+        rows = fused.empty((1, height, width * channels), pixels)
+        _activations(pixels, taps, *columns, channels, pool, rows, y.flatten(2).numpy())
         ctx.kept = (pixels, taps, matrix, gram, formula, columns, pool)
         return y.permute(0, 3, 1, 2)
 
@@ -72,14 +69,10 @@ class _Shared(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         pixels, taps, matrix, gram, formula, columns, pool = ctx.kept
         channels, g = len(matrix), fused.rows_of(gradient)
-        shape = (CHUNK, pixels.shape[1] - KERNEL + 1, len(columns[0]))
-        rows, slopes = fused.empty(shape, pixels), fused.empty(shape, pixels)
         totals, sums = np.zeros_like(taps), np.zeros((2, len(columns[0])))
-        for part in parts(len(pixels)):
-            some, at, slope = pixels[part], rows[: len(pixels[part])], slopes[: len(pixels[part])]
-            vectors.convolve_shared(some, taps, channels, at)
-            kernels.slopes(at, *columns, channels, pool, g[part], slope, *sums)
-            vectors.weight_gradient_of_shared(slope, some, channels, totals)
+        shape = (pixels.shape[1] - KERNEL + 1, len(columns[0]))
+        rows, slopes = fused.empty((1, *shape), pixels), fused.empty((CHUNK, *shape), pixels)
+        _gradients(pixels, taps, *columns, channels, pool, g, rows, slopes, totals, *sums)
         d = _by_row(totals, matrix)
         d_weight, d_bias, through = formula.backward(sums, gradient.dtype)
         if through is None:
@@ -88,6 +81,49 @@ class _Shared(torch.autograd.Function):
         d_matrix = np.empty(matrix.shape, center.dtype)
         kernels.through_products(matrix.numpy(), gram, center, scale, *through, d.numpy(), d_matrix)
         return None, d_weight, d_bias, None, torch.from_numpy(d_matrix), None
+
+
+@njit(**kernels.OPTIONS)
+def _activations(
+    x: Any, taps: Any, center: Any, scale: Any, shift: Any, channels: int, pool: int, rows: Any, y: Any
+) -> None:
+    """Fill y [batch, height', width' * channels] with what `fused.activate` makes of the convolution of x
+    [batch, height, width], one image after the other in rows."""
+    for n in range(len(x)):
+        vectors.convolve_shared(x[n : n + 1], taps, channels, rows)
+        if pool == 0:
+            kernels.activate(rows, center, scale, shift, y[n : n + 1])
+        elif pool == 1:
+            kernels.activate_and_average(rows, center, scale, shift, channels, y[n : n + 1])
+        else:
+            kernels.activate_and_choose(rows, center, scale, shift, channels, y[n : n + 1])
+
+
+@njit(**kernels.OPTIONS)
+def _gradients(
+    x: Any,
+    taps: Any,
+    center: Any,
+    scale: Any,
+    shift: Any,
+    channels: int,
+    pool: int,
+    g: Any,
+    rows: Any,
+    slopes: Any,
+    totals: Any,
+    by_scale: Any,
+    by_shift: Any,
+) -> None:
+    """Add the gradient of taps, as they would be with center, scale and shift fixed, to totals, and that of
+    scale and shift to by_scale and by_shift; g is the gradient of what `_activations` filled."""
+    for start in range(0, len(x), len(slopes)):
+        part = x[start : start + len(slopes)]
+        for n in range(len(part)):
+            vectors.convolve_shared(part[n : n + 1], taps, channels, rows)
+            of, dx = g[start + n : start + n + 1], slopes[n : n + 1]
+            kernels.slopes(rows, center, scale, shift, channels, pool, of, dx, by_scale, by_shift)
+        vectors.weight_gradient_of_shared(slopes[: len(part)], part, channels, totals)
 
 
 def _by_tap(matrix: Tensor) -> NDArray[Any]:

@@ -138,12 +138,14 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class for shapes."""
+        return self.apart(self.by_trial(x)).transpose(0, 1).flatten(1)
+
+    def apart(self, x: Tensor) -> Tensor:
+        """Return [K, batch, out] of x [K, batch, in]."""
         if self.bias is None:
-            y = torch.bmm(self.by_trial(x), self.weight.transpose(1, 2))
-        else:
-            bias = over_channels(self.bias.flatten(), torch.Size([len(x), self.bias.numel()]))
-            y = torch.baddbmm(self.by_trial(bias), self.by_trial(x), self.weight.transpose(1, 2))
-        return y.transpose(0, 1).flatten(1)
+            return torch.bmm(x, self.weight.transpose(1, 2))
+        bias = over_channels(self.bias.flatten(), torch.Size([x.shape[1], self.bias.numel()]))
+        return torch.baddbmm(self.by_trial(bias), x, self.weight.transpose(1, 2))
 
     def by_trial(self, x: Tensor) -> Tensor:
         """Return x [batch, K * any] as [K, batch, any]."""

@@ -29,6 +29,7 @@ class LeNet(PackedNet):
         self.conv1_norm = self._norm("conv1", 6)
         at_once = fused and recipe.activation == "sigmoid" and recipe.norm_place == "before"
         self.first = _first_layer(self.conv1_norm, self.conv1) if at_once else None
+        self.apart = at_once
         self.conv2 = PackedConv2d(trials, 6, 16, 5, bias=bias["conv2"], fused=fused)
         self.conv2_norm = self._norm("conv2", 16)
         self.fc1 = PackedLinear(trials, 16 * side**2, 120, bias=bias["fc1"])
@@ -53,9 +54,28 @@ class LeNet(PackedNet):
         else:
             x = self.follow(self.conv1_norm, self.conv1(x), pool=self.pool)
         x = self.follow(self.conv2_norm, self.conv2(x), pool=self.pool)
+        if self.apart:
+            from bnstudy.training import linear
+
+            if linear.fits(self.fc1_norm, x) and linear.fits(self.fc2_norm, x):
+                return self._apart(x)
         x = self.fc1_dropout(self.follow(self.fc1_norm, self.fc1(x.flatten(1))))
         x = self.fc2_dropout(self.follow(self.fc2_norm, self.fc2(x)))
         return self.logits(self.fc3_norm(self.fc3(x)))
+
+    def _apart(self, x: Tensor) -> Tensor:
+        """Return logits of x [batch, K * channels, side, side], with a trial's numbers together."""
+        from bnstudy.training import linear
+
+        x = linear.apart(x, self.trials)
+        for layer, norm, drop in (
+            (self.fc1, self.fc1_norm, self.fc1_dropout),
+            (self.fc2, self.fc2_norm, self.fc2_dropout),
+        ):
+            x = linear.sigmoid_of(norm, layer, x)
+            if self.recipe.dropout:
+                x = linear.apart(drop(linear.beside(x)), self.trials)
+        return self.logits(self.fc3_norm(linear.beside(self.fc3.apart(x))))
 
     def _norm(self, site: str, channels: int) -> nn.Module:
         return self.norm(site, channels) if site in self.sites else nn.Identity()

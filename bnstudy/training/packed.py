@@ -21,6 +21,8 @@ class PackedNet(nn.Module):
         self.recipe = recipe
         self.normalized: list[str] = []
         """Layers whose output is normalized before anything else happens to it."""
+        self.apart = False
+        """Whether linear layers are computed with what follows them, which calls none of their hooks."""
 
     def norm(self, name: str, channels: int) -> nn.Module:
         """Return the recipe's normalization of what layer `name` computes, `channels` a trial."""

@@ -27,7 +27,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.shape = x.shape
-        return _columns(x.movedim(1, -1).reshape(-1, x.shape[1]))
+        return over_rows(x.movedim(1, -1).reshape(-1, x.shape[1]))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
@@ -44,14 +44,17 @@ class _Spread(torch.autograd.Function):
         return _Sum.apply(gradient), None
 
 
-def _columns(rows: Tensor) -> Tensor:
-    """Return the sum of each column, [columns], of a matrix [rows, columns].
+def over_rows(x: Tensor) -> Tensor:
+    """Return the sum of each column, [*, columns], of matrices [*, rows, columns].
 
     Folded to whole blocks of columns for the framework's sum; what that leaves is added pair by pair.
     """
-    whole = len(rows) // COLUMNS * COLUMNS
-    parts = rows[:whole].reshape(-1, COLUMNS * rows.shape[1]).sum(0).view(COLUMNS, -1)
-    parts[: len(rows) - whole] += rows[whole:]
-    while len(parts) > 1:
-        parts = parts[: len(parts) // 2] + parts[len(parts) // 2 :]
-    return parts[0]
+    rows, columns = x.shape[-2:]
+    whole = rows // COLUMNS * COLUMNS
+    parts = x[..., :whole, :].reshape(*x.shape[:-2], -1, COLUMNS * columns).sum(-2)
+    parts = parts.view(*x.shape[:-2], COLUMNS, columns)
+    parts[..., : rows - whole, :] += x[..., whole:, :]
+    while parts.shape[-2] > 1:
+        half = parts.shape[-2] // 2
+        parts = parts[..., :half, :] + parts[..., half:, :]
+    return parts[..., 0, :]

@@ -1,8 +1,10 @@
 """The loops of LeNet's convolutions whose sums have to stay in registers, by vector instructions.
 
 Left to itself the compiler keeps the sums of more than one place in memory. The functions made here name
-vectors instead; on a processor with shorter ones LLVM cuts these into those that it has. All are in one file:
-Numba compiles again what it has kept when the file of a function changes, and no other.
+vectors instead; on a processor with shorter ones LLVM cuts these into those that it has.
+
+Numba compiles again what it has kept when the file of a function changes, and no other: who changes this file
+or `kernels` has to let go of what is kept of the files that call them, as the tests do at their start.
 """
 
 from typing import Any

@@ -160,6 +160,7 @@ class Shift(Watcher):
     def _look(self, batch: Tensor) -> tuple[list[tuple[Tensor, Tensor]], Gradients]:
         """Return mean and standard deviation of each layer's inputs, and the gradients, of a copy."""
         twin = deepcopy(self.net)
+        twin.apart = False
         found: list[tuple[Tensor, Tensor]] = []
         for layer in list(layers_of(twin).values())[1:]:
             layer.register_forward_pre_hook(lambda _, inputs: found.append(_spread(inputs[0])))
