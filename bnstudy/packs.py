@@ -67,6 +67,17 @@ def plan(ablation: Ablation, finished: Container[str] = ()) -> tuple[Pack, ...]:
     )
 
 
+def parts(pack: Pack) -> int:
+    """Return into how many packs one may be cut."""
+    return max(1, len(pack.trials) // 2)
+
+
+def halves(pack: Pack) -> tuple[Pack, Pack]:
+    """Return a pack as two, of two trials at least: who trains together changes nobody's bits."""
+    half = -(-len(pack.trials) // 2)
+    return Pack(pack.trials[:half], pack.shares_images), Pack(pack.trials[half:], pack.shares_images)
+
+
 def largest(recipe: Recipe) -> int:
     """Return how many trials a pack of the plan has at most."""
     return min(LARGEST, max(2, IMAGES_PER_STEP // recipe.batch_size))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bnstudy.design import Ablation, Factor, Level, Profile, across, tuned
-from bnstudy.packs import LARGEST, Pack, epochs, images_of, plan, shape, steps
+from bnstudy.packs import LARGEST, Pack, epochs, halves, images_of, parts, plan, shape, steps
 from bnstudy.recipe import Recipe
 
 NORM = Factor("norm", levels=(Level("bn"), Level("affine", norm="affine")))
@@ -224,3 +224,16 @@ def test_seeds_of_a_tuned_arm_train_together() -> None:
     for found in ((), tuple((arm.levels, (("lr", 3.0),)) for arm in ablation(NORM, tuned("lr", 1, 9)).arms)):
         made = dataclasses.replace(ablation(NORM, tuned("lr", 1, 9)), found=found)
         assert [(len(pack.trials), pack.shares_images) for pack in plan(made)] == [(3, False)] * 2
+
+
+@pytest.mark.parametrize("size", range(2, 17))
+def test_a_pack_is_cut_into_parts_of_two_trials_at_least(size: int) -> None:
+    """A part of one would train beside a copy of itself."""
+    design = ablation(across("lr", *range(1, size + 1)), seeds=1)
+    whole = Pack(design.trials, shares_images=True)
+    cut, least = [whole], [size]
+    while any(parts(pack) > 1 for pack in cut):
+        cut = [part for pack in cut for part in (halves(pack) if parts(pack) > 1 else (pack,))]
+        least.append(min(len(pack.trials) for pack in cut))
+    assert tuple(trial for pack in cut for trial in pack.trials) == whole.trials
+    assert min(least) >= 2 and len(cut) <= parts(whole) and all(pack.shares_images for pack in cut)

@@ -34,7 +34,7 @@ from bnstudy.books.storage import open_storage
 from bnstudy.design import Ablation, Factor, Level, across
 from bnstudy.errors import BnstudyError
 from bnstudy.outcome import Outcome
-from bnstudy.packs import Job, Result, images_of, plan
+from bnstudy.packs import Job, Pack, Result, images_of, plan
 
 ABLATION = fakes.design()
 TRIALS = ABLATION.trials
@@ -409,6 +409,84 @@ def test_a_trial_that_does_not_fit_into_memory_is_recorded_and_not_started_again
 
 
 # What stops a run
+
+
+class Timed:
+    """An executor in which a pack takes a second for each of its slots."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers, self.clock = workers, 0.0
+        self.running: list[tuple[float, Job]] = []
+        self.sizes: list[int] = []
+
+    def free(self) -> bool:
+        return len(self.running) < self.workers
+
+    def submit(self, job: Job) -> None:
+        assert self.free()
+        self.running.append((self.clock + len(job.pack.slots), job))
+        self.sizes.append(len(job.pack.trials))
+
+    def events(self, seconds: float) -> list[Event]:
+        before, (self.clock, job) = self.clock, min(self.running, key=lambda pair: pair[0])
+        self.running.remove((self.clock, job))
+        passed = self.clock - before
+        trained = [
+            (other, images_of(other.pack) * passed / len(other.pack.slots)) for _, other in self.running
+        ]
+        told = [Progress(other.pack, int(images)) for other, images in trained]
+        return [*told, Done(job.pack, fakes.train(job, lambda images: None))]
+
+    def abandon(self, pack: Pack, reason: str) -> None:
+        pytest.fail(reason)
+
+    def close(self) -> None:
+        self.running.clear()
+
+
+@pytest.mark.parametrize(
+    ("trials", "workers", "sizes", "seconds"),
+    [
+        (8, 1, [8], 8),
+        (8, 2, [4, 4], 4),
+        (8, 4, [2, 2, 2, 2], 2),
+        (8, 64, [2, 2, 2, 2], 2),
+        (3, 2, [3], 3),
+        (16, 2, [8, 8], 8),
+        (24, 2, [8, 8, 4, 4], 12),
+        (10, 2, [4, 4, 2], 6),
+        (80, 2, [8] * 10, 40),
+    ],
+)
+def test_packs_are_cut_where_workers_would_wait(
+    tmp_path: Path, trials: int, workers: int, sizes: list[int], seconds: float
+) -> None:
+    rates = across("lr", *range(1, trials + 1))
+    design = replace(ABLATION, factors=(rates,), seeds=range(1), claims=())
+    executor = Timed(workers)
+    tally = Run(design, ledger_in(tmp_path), storage_in(tmp_path), executor).execute()
+    assert (executor.sizes, executor.clock) == (sizes, seconds)
+    assert fakes.seen(ledger_in(tmp_path)) == undisturbed(design)
+    assert (tally.recorded, tally.missing, tally.images) == (trials, 0, tally.images_planned)
+
+
+def test_a_pack_that_failed_is_started_again_as_it_was(tmp_path: Path) -> None:
+    """What it failed as is counted; its halves would count anew."""
+    failed: list[Pack] = []
+
+    class Failing(Timed):
+        def events(self, seconds: float) -> list[Event]:
+            (*_, done) = super().events(seconds)
+            if len(failed) < 2:
+                failed.append(done.pack)
+                return [Failed(done.pack, "crashed", "the power went")]
+            return [done]
+
+    design = replace(ABLATION, factors=(across("lr", *range(1, 13)),), seeds=range(1), claims=())
+    executor = Failing(2)
+    Run(design, ledger_in(tmp_path), storage_in(tmp_path), executor).execute()
+    assert executor.sizes.count(8) == executor.sizes.count(4) == 2
+    assert fakes.seen(ledger_in(tmp_path)) == undisturbed(design)
 
 
 class Full(Ledger):

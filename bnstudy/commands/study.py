@@ -95,7 +95,8 @@ def run(
             tallies = {a.name: schedule.tally_of(a, held[a.name], left[a.name], again) for a in ablations}
             waiting = [a for a in ablations if left[a.name]]
             if waiting:
-                with training(waiting, max(map(len, left.values())), place, machinery, shown) as trainer:
+                most = max(sum(map(packs.parts, todo)) for todo in left.values())
+                with training(waiting, most, place, machinery, shown) as trainer:
                     tallies |= {a.name: _train(a, place, trainer, again) for a in waiting}
             return tallies
 
@@ -162,7 +163,7 @@ def training(
     machinery: Machinery,
     shown: Callable[[str], Any],
 ) -> Iterator[Trainer]:
-    """Yield what trains ablations that miss packs, `most` packs at a time at the most."""
+    """Yield what trains ablations that miss packs, `most` of them or of their parts at a time at the most."""
     from bnstudy.books.storage import identity, open_storage
     from bnstudy.training import data
 
@@ -181,7 +182,7 @@ def _needs_images(ablation: Ablation) -> bool:
 
 
 def start(machinery: Machinery, most: int, say: Say) -> tuple[Executor, dict[str, Any]]:
-    """Start workers, no more than packs; return them, and the part of provenance that all records share: a
+    """Start workers, no more than `most`; return them, and the part of provenance that all records share: a
     worker on another machine tells itself what that is."""
     from bnstudy.books import executors, provenance
     from bnstudy.training import work
@@ -202,7 +203,7 @@ def start(machinery: Machinery, most: int, say: Say) -> tuple[Executor, dict[str
 
 
 def worker_devices(machinery: Machinery, most: int) -> list[str]:
-    """Return each worker's device: one for each GPU, or one for each core, but no more than packs."""
+    """Return each worker's device: one for each GPU, or one for each core, but no more than `most`."""
     from bnstudy.training import machine
 
     devices = machine.devices(machinery.device)

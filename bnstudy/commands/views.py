@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bnstudy.commands import refine, study
 from bnstudy.design import Ablation, Factor
 from bnstudy.factors import TUNED
-from bnstudy.packs import Pack, images_of, plan
+from bnstudy.packs import Pack, images_of, parts, plan
 from bnstudy.recipe import Recipe, level_name
 from bnstudy.words import counted, duration
 
@@ -103,8 +103,8 @@ def planned(ablation: Ablation, place: study.Place, workers: int) -> Row:
         "missing_trials": len(missing),
         "missing_packs": len(packs),
         "why_missing": {reason: n for reason, n in reasons.items() if n},
-        "workers": workers,
-        "estimated_seconds": _estimated_seconds(packs, list(recorded.values()), workers),
+        "workers": (used := max(1, min(workers, sum(map(parts, packs))))),
+        "estimated_seconds": _estimated_seconds(packs, list(recorded.values()), used),
     }
 
 
@@ -143,7 +143,7 @@ def _estimated_seconds(packs: Sequence[Pack], records: Sequence[Record], workers
     from statistics import median
 
     images = sum(map(images_of, packs))
-    return float(round(images / median(speeds) / min(workers, len(packs))))
+    return float(round(images / median(speeds) / workers))
 
 
 def plan_text(value: Row) -> str:
@@ -201,10 +201,11 @@ def _left_to_do(value: Row) -> list[str]:
     if not value["missing_trials"]:
         return ["nothing is missing"]
     why = ", ".join(f"{n:,} {reason}" for reason, n in value["why_missing"].items())
-    seconds, used = value["estimated_seconds"], min(value["workers"], value["missing_packs"])
+    seconds = value["estimated_seconds"]
     told = "known once a first pack is recorded"
     if seconds is not None:
-        told = f"about {duration(seconds)} with {counted(used, 'worker')}, at the speed of what is recorded"
+        used = counted(value["workers"], "worker")
+        told = f"about {duration(seconds)} with {used}, at the speed of what is recorded"
     missing = counted(value["missing_trials"], "trial")
     return [f"missing: {missing} in {counted(value['missing_packs'], 'pack')} ({why})", f"time: {told}"]
 
