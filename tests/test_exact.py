@@ -46,7 +46,7 @@ def cancelled(norm: str, precision: str, fused: bool) -> Iterator[tuple[float, i
     """Yield for each site what is left of the largest gradient of a bias, as a share of the sizes of what it
     adds up, and how many values that is."""
     net, parts = (built(Recipe(norm=norm, precision=precision), fused=fused) for _ in range(2))
-    parts.first = None  # where the first layer is one operation, its parts say what its bias adds up
+    parts.first, parts.apart = None, False  # where layers are one operation, parts say what a bias adds up
     of_biases, _ = slopes(net, torch.arange(100))
     _, of_values = slopes(parts, torch.arange(100))
     for site in SITES:
