@@ -241,7 +241,7 @@ class Run:
         return pack
 
     def _is_long(self, pack: Pack) -> bool:
-        """Return whether workers would wait for a pack, of what is to do, that was not started before."""
+        """Return whether workers would wait for a pack; none that failed before, whose starts are counted."""
         left = images_of(pack) + sum(map(images_of, self.todo))
         left += sum(images_of(claimed) - self.trained[claimed] for claimed in self.claimed)
         return not self.attempts[pack] and images_of(pack) * self.executor.workers > LONG * left

@@ -82,6 +82,7 @@ def planned(ablation: Ablation, place: study.Place, workers: int) -> Row:
     ledger = place.ledger(ablation.name)
     recorded = ledger.recorded()
     packs = plan(ablation, {trial for trial, r in recorded.items() if r.outcome.finished})
+    workers = max(1, min(workers, sum(map(parts, packs))))
     missing = [trial for pack in packs for trial in pack.trials]
     unfinished = {t.id: recorded[t.id].outcome.status for t in missing if t.id in recorded}
     never = len(missing) - len(unfinished)
@@ -103,8 +104,8 @@ def planned(ablation: Ablation, place: study.Place, workers: int) -> Row:
         "missing_trials": len(missing),
         "missing_packs": len(packs),
         "why_missing": {reason: n for reason, n in reasons.items() if n},
-        "workers": (used := max(1, min(workers, sum(map(parts, packs))))),
-        "estimated_seconds": _estimated_seconds(packs, list(recorded.values()), used),
+        "workers": workers,
+        "estimated_seconds": _estimated_seconds(packs, list(recorded.values()), workers),
     }
 
 

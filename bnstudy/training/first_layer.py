@@ -87,16 +87,11 @@ class _Shared(torch.autograd.Function):
 def _activations(
     x: Any, taps: Any, center: Any, scale: Any, shift: Any, channels: int, pool: int, rows: Any, y: Any
 ) -> None:
-    """Fill y [batch, height', width' * channels] with what `fused.activate` makes of the convolution of x
+    """Fill y [batch, height', width' * channels] with `kernels.activate_and_pool` of the convolution of x
     [batch, height, width], one image after the other in rows."""
     for n in range(len(x)):
         vectors.convolve_shared(x[n : n + 1], taps, channels, rows)
-        if pool == 0:
-            kernels.activate(rows, center, scale, shift, y[n : n + 1])
-        elif pool == 1:
-            kernels.activate_and_average(rows, center, scale, shift, channels, y[n : n + 1])
-        else:
-            kernels.activate_and_choose(rows, center, scale, shift, channels, y[n : n + 1])
+        kernels.activate_and_pool(rows, center, scale, shift, channels, pool, y[n : n + 1])
 
 
 @njit(**kernels.OPTIONS)

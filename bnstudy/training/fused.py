@@ -89,7 +89,7 @@ class _Sigmoid(torch.autograd.Function):
         ctx.columns = tuple(np.tile(values, width) for values in taken.vectors)
         shape = (len(rows), rows.shape[1] // 2, width // 2 * channels) if pool else rows.shape
         y = empty(shape, rows)
-        activate(rows, ctx.columns, channels, pool, y)
+        kernels.activate_and_pool(rows, *ctx.columns, channels, pool, y)
         return _planes(y, x)
 
     @staticmethod
@@ -162,17 +162,6 @@ class Formula:
         d_mean, d_var = (d.numpy() if self.count and d is not None else none for d in of[2:])
         count = self.count or 1
         return of[0], of[1], (2 * d_var / count, d_mean / count)
-
-
-def activate(
-    rows: NDArray[Any], columns: Sequence[NDArray[Any]], channels: int, pool: int, y: NDArray[Any]
-) -> None:
-    """Fill y with the activations of rows, pooled; columns: center, scale and shift, [width * channels]."""
-    if pool:
-        fill = kernels.activate_and_average if pool == 1 else kernels.activate_and_choose
-        fill(rows, *columns, channels, y)
-    else:
-        kernels.activate(rows, *columns, y)
 
 
 def moments(chunks: Iterable[NDArray[Any]], channels: int) -> Moments:

@@ -2,8 +2,8 @@
 
 One training step of 4 x 256 LeNets spends half of its time on normalization, sigmoid and pooling of the
 first convolution's 14 MB. As framework operations these read or write that tensor 16 times (35 ms forward
-and backward); the loops below do it in five (13 ms), and `first_layer` calls them for the few images at a
-time that stay in the cache.
+and backward); the loops below do it in five (13 ms), and `first_layer` calls them for one image at a
+time, which stays in the cache.
 
 x is [batch, height, width * channels], channels fastest; what belongs to a channel is repeated for each
 column, [width * channels]. So every inner loop is long, and a number never depends on how many channels
@@ -186,6 +186,17 @@ def activate_and_choose(x: Any, center: Any, scale: Any, shift: Any, channels: i
 
 
 @njit(**OPTIONS)
+def activate_and_pool(x: Any, center: Any, scale: Any, shift: Any, channels: int, pool: int, y: Any) -> None:
+    """Fill y as `activate` (pool 0), `activate_and_average` (1) or `activate_and_choose` (2) does."""
+    if pool == 0:
+        activate(x, center, scale, shift, y)
+    elif pool == 1:
+        activate_and_average(x, center, scale, shift, channels, y)
+    else:
+        activate_and_choose(x, center, scale, shift, channels, y)
+
+
+@njit(**OPTIONS)
 def _larger(a: Any, b: Any) -> Any:
     """Return the larger of two numbers, and NaN if one is."""
     return a if a >= b or a != a else b
@@ -264,8 +275,7 @@ def slopes(
     """Fill dx with the gradient before the activation, and add that of scale and shift to the sums, float64
     [width * channels].
 
-    g is the gradient of what `activate` (pool 0), `activate_and_average` (1) or `activate_and_choose` (2)
-    filled.
+    g is the gradient of what `activate_and_pool` filled.
     """
     length = x.shape[2]
     by_scale, by_shift = np.empty(length, x.dtype), np.empty(length, x.dtype)

@@ -12,9 +12,9 @@ import torch
 from numba import njit
 from torch import Tensor, nn
 
-from bnstudy.training import sums
+from bnstudy.training import kernels, sums
 from bnstudy.training.fused import Formula, Moments, ScaleAndShift, rows_of
-from bnstudy.training.kernels import ONE, OPTIONS, moments, sigmoid
+from bnstudy.training.kernels import ONE, OPTIONS, sigmoid
 from bnstudy.training.layers import PackedLinear
 
 
@@ -99,7 +99,7 @@ def _moments(y: Tensor) -> Moments:
     near, of = y[:, 0].contiguous().numpy(), np.zeros((2, len(y), y.shape[2]))
     _add_moments(y.numpy(), near, *of)
     both = np.empty((2, near.size))
-    moments(*of.reshape(2, -1), near.reshape(-1), y.shape[1], near.size, *both)
+    kernels.moments(*of.reshape(2, -1), near.reshape(-1), y.shape[1], near.size, *both)
     return both[0], both[1], y.shape[1]
 
 
@@ -128,7 +128,7 @@ def _put_beside(y: Any, x: Any) -> None:
 @njit(**OPTIONS)
 def _add_moments(y: Any, near: Any, total: Any, squares: Any) -> None:
     """Add the deviations of y [K, batch, out] from near [K, out] to total, and their squares to squares,
-    float64 [K, out]."""
+    float64 [K, out]: an image has one value a channel here, and no sum of its own before."""
     for k in range(y.shape[0]):
         for n in range(y.shape[1]):
             for i in range(y.shape[2]):
@@ -139,11 +139,9 @@ def _add_moments(y: Any, near: Any, total: Any, squares: Any) -> None:
 
 @njit(**OPTIONS)
 def _activate(y: Any, center: Any, scale: Any, shift: Any, a: Any) -> None:
-    """Fill a, shaped as y, with sigmoid((y - center) * scale + shift)."""
-    for k in range(y.shape[0]):
-        for n in range(y.shape[1]):
-            for i in range(y.shape[2]):
-                a[k, n, i] = sigmoid((y[k, n, i] - center[k, i]) * scale[k, i] + shift[k, i])
+    """Do what `kernels.activate` does, for y [K, batch, out]."""
+    for k in range(len(y)):
+        kernels.activate(y[k : k + 1], center[k], scale[k], shift[k], a[k : k + 1])
 
 
 @njit(**OPTIONS)
@@ -165,9 +163,7 @@ def _slopes(
 
 @njit(**OPTIONS)
 def _through_moments(y: Any, center: Any, scale: Any, by_square: Any, by_mean: Any, dy: Any) -> None:
-    """Turn dy, the gradient before the activation, into that of y, which also moves its own moments."""
-    for k in range(y.shape[0]):
-        for n in range(y.shape[1]):
-            for i in range(y.shape[2]):
-                through = by_square[k, i] * (y[k, n, i] - center[k, i]) + by_mean[k, i]
-                dy[k, n, i] = scale[k, i] * dy[k, n, i] + through
+    """Do what `kernels.through_moments` does, for y [K, batch, out]."""
+    for k in range(len(y)):
+        part = slice(k, k + 1)
+        kernels.through_moments(y[part], center[k], scale[k], by_square[k], by_mean[k], dy[part])

@@ -49,7 +49,7 @@ class OwnImages(torch.autograd.Function):
             pass  # they are filled as they are asked for: by the moments, or else here
         columns = tuple(np.tile(values, width) for values in formula.vectors)
         y = x.new_empty(images, *((height // 2, width // 2) if pool else (height, width)), channels)
-        fused.activate(rows, columns, channels, pool, y.flatten(2).numpy())
+        kernels.activate_and_pool(rows, *columns, channels, pool, y.flatten(2).numpy())
         ctx.kept = (pixels, rows, matrix.shape, formula, columns, pool)
         return y.permute(0, 3, 1, 2)
 
