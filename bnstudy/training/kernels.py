@@ -37,7 +37,7 @@ LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 # exp(r) = 1 + r + r**2 * (P0 + P1 * r + ...) within 1.05e-7 of itself for |r| <= ln(2) / 2: the best
 # polynomial of degree 5 with its first two terms kept, by linear programming.
 P0, P1, P2, P3 = (np.float32(v) for v in (0.49999231495, 0.16667114650, 0.04189015681, 0.00831252016))
-LEAST, MOST = np.float32(-87), np.float32(89)
+LEAST, MOST = np.float32(-89), np.float32(87)
 """exp of more than 88.4 counts as infinite, so that the sigmoid of what is far below zero is zero."""
 WHOLE = np.float32(1.5 * 2**23)
 """A number below 2**22 in size, added to this, leaves its nearest whole number in the last bits."""
@@ -66,8 +66,9 @@ def _sigmoid(x: Any) -> Any:
         return 1.0 / (1.0 + np.exp(-x))
 
     def single(x: Any) -> Any:
-        z = MOST if -x > MOST else -x  # comparisons that let NaN through
-        z = LEAST if z < LEAST else z
+        # Comparisons that let NaN through, of x and not of -x: each is one instruction so.
+        x = LEAST if x < LEAST else x
+        z = -(MOST if x > MOST else x)
         shifted = z * LOG2_E + WHOLE
         n = shifted - WHOLE
         r = z - n * LN2_HIGH - n * LN2_LOW

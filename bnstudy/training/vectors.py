@@ -38,11 +38,8 @@ ROW = 32
 BELOW = 8
 """Places below each other that share what is loaded of a weight: their 8 x 32 sums fill 16 vectors of 16."""
 
-PAIR = 2
-"""Places that are left after BELOW: LeNet's second has 8 rows, or 10."""
-
 BESIDE = 8
-"""Places beside each other that do: 8 vectors of 8."""
+"""Places beside each other that do: 8 vectors of 8, or of 16."""
 
 WIDE = 16
 """Outputs of the first convolution, whichever trials' they are, in one vector where trials share images."""
@@ -179,13 +176,28 @@ def _inputs(places: int) -> Any:
     return add
 
 
-_add_below, _add_pair = _inputs(BELOW), _inputs(PAIR)
+_add_below, _add_one = _inputs(BELOW), _inputs(1)
+
+
+@intrinsic
+def _copy_place(_: Any, x: Any, at: Any, y: Any, to: Any) -> Any:
+    """Copy FIRST numbers from x[at :] to y[to :], by two vectors: number by number it takes 2 ms a step."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        x_data, y_data = _data(context, builder, signature, arguments, 0, 2)
+        vectors = Vectors(context, builder, x.dtype)
+        for first, lanes in ((0, 4), (4, FIRST - 4)):
+            value = vectors.load(vectors.at(x_data, arguments[1], first), lanes)
+            vectors.store(value, vectors.at(y_data, arguments[3], first))
+        return context.get_dummy_value()
+
+    return types.void(x, at, y, to), generate
 
 
 @njit(**OPTIONS)
-def input_gradient(g: Any, weight: Any, dx: Any) -> None:
+def input_gradient_of_second(g: Any, weight: Any, dx: Any) -> None:
     """Fill the inputs' gradient dx [batch, height, width, trials * FIRST] from the outputs', g
-    [batch, h', w', trials * SECOND]; weight: [trials * KERNEL * SECOND * ROW]. All are contiguous, h' even.
+    [batch, h', w', trials * SECOND]; weight: [trials * KERNEL * SECOND * ROW]. All are contiguous.
     """
     images, height, width, channels = dx.shape
     stride = width * FIRST + ROW
@@ -202,13 +214,141 @@ def input_gradient(g: Any, weight: Any, dx: Any) -> None:
                         _add_below(flat, at, stride, places, start, below, weight, matrix)
                         at, start, h = at + BELOW * stride, start + BELOW * below, h + BELOW
                     while h < g.shape[1]:
-                        _add_pair(flat, at, stride, places, start, below, weight, matrix)
-                        at, start, h = at + PAIR * stride, start + PAIR * below, h + PAIR
+                        _add_one(flat, at, stride, places, start, below, weight, matrix)
+                        at, start, h = at + stride, start + below, h + 1
             for h in range(height):
                 for w in range(width):
-                    at, to = h * stride + w * FIRST, ((n * height + h) * width + w) * channels + k * FIRST
-                    for c in range(FIRST):
-                        into[to + c] = flat[at + c]
+                    to = ((n * height + h) * width + w) * channels + k * FIRST
+                    _copy_place(flat, h * stride + w * FIRST, into, to)  # type: ignore[call-arg]
+
+
+def _second_outputs(places: int) -> Any:
+    """Return a function of compiled code that fills the outputs of `places` places beside each other.
+
+    What the kernel sees begins at x[at], its next row at x[at + below], its next column at x[at + apart];
+    the weights are weight[matrix :] as [KERNEL * KERNEL * FIRST + 1, SECOND], the last the bias; outputs
+    begin at y[to], those of the next place at y[to + beside]. A loop over the kernel's elements: without one
+    the compiler keeps what neighbours see in memory, 64 bytes for each number.
+    """
+
+    @intrinsic
+    def fill(
+        _: Any,
+        x: Any,
+        at: Any,
+        below: Any,
+        apart: Any,
+        weight: Any,
+        matrix: Any,
+        y: Any,
+        to: Any,
+        beside: Any,
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            x_data, weight_data, y_data = _data(context, builder, signature, arguments, 0, 4, 6)
+            _, at, below, apart, _, matrix, _, to, beside = arguments
+            vectors, kernel = Vectors(context, builder, x.dtype), _INDEX(KERNEL)
+            zeros = vectors.zeros(SECOND)
+            sums = [cgutils.alloca_once_value(builder, zeros) for _ in range(places)]  # type: ignore[no-untyped-call]
+            with cgutils.for_range(builder, _INDEX(KERNEL * KERNEL)) as element:
+                row, column = builder.udiv(element.index, kernel), builder.urem(element.index, kernel)
+                seen = vectors.at(x_data, at, builder.mul(row, below), builder.mul(column, apart))
+                taps = vectors.at(weight_data, matrix, vectors.times(element.index, FIRST * SECOND))
+                for c in range(FIRST):
+                    of_tap = vectors.load(vectors.at(taps, c * SECOND), SECOND)
+                    for n in range(places):
+                        value = vectors.everywhere(vectors.at(seen, vectors.times(apart, n), c), SECOND)
+                        total = vectors.multiply_add(value, of_tap, builder.load(sums[n]))
+                        builder.store(total, sums[n])
+            bias = vectors.load(vectors.at(weight_data, matrix, KERNEL * ACROSS * SECOND), SECOND)
+            for n in range(places):
+                place = vectors.at(y_data, to, vectors.times(beside, n))
+                vectors.store(builder.fadd(builder.load(sums[n]), bias), place)
+            return context.get_dummy_value()
+
+        return types.void(x, at, below, apart, weight, matrix, y, to, beside), generate
+
+    return fill
+
+
+_fill_second, _fill_one_second = _second_outputs(BESIDE), _second_outputs(1)
+
+
+@njit(**OPTIONS)
+def convolve_second(x: Any, weight: Any, y: Any) -> None:
+    """Fill y [batch, h', w', trials * SECOND] with the convolution of x [batch, height, width, trials *
+    FIRST]; weight: [trials * (KERNEL * ACROSS + 1) * SECOND]. All are contiguous.
+    """
+    images, height, width, channels = x.shape
+    inputs, outputs, below, beside = x.reshape(-1), y.reshape(-1), width * channels, y.shape[3]
+    for n in range(images):
+        for k in range(channels // FIRST):
+            matrix = k * (KERNEL * ACROSS + 1) * SECOND
+            for h in range(y.shape[1]):
+                at, w = (n * height + h) * below + k * FIRST, 0
+                to = (n * y.shape[1] + h) * y.shape[2] * beside + k * SECOND
+                while w + BESIDE <= y.shape[2]:
+                    seen, place = at + w * channels, to + w * beside
+                    _fill_second(inputs, seen, below, channels, weight, matrix, outputs, place, beside)
+                    w += BESIDE
+                while w < y.shape[2]:
+                    seen, place = at + w * channels, to + w * beside
+                    _fill_one_second(inputs, seen, below, channels, weight, matrix, outputs, place, beside)
+                    w += 1
+
+
+@intrinsic
+def _add_row(
+    _: Any, g: Any, start: Any, beside: Any, places: Any, x: Any, at: Any, apart: Any, totals: Any, into: Any
+) -> Any:
+    """Add the gradient of the weights of one kernel row, of a row of places, to totals[into :], [ACROSS,
+    SECOND].
+
+    The outputs' gradient begins at g[start], that of the next place at g[start + beside]; what the kernel row
+    sees begins at x[at], its next column at x[at + apart].
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        g_data, x_data, totals_data = _data(context, builder, signature, arguments, 0, 4, 7)
+        _, start, beside, places, _, at, apart, _, into = arguments
+        vectors = Vectors(context, builder, g.dtype)
+        sums = [cgutils.alloca_once(builder, vectors.of(SECOND)) for _ in range(ACROSS)]  # type: ignore[no-untyped-call]
+        for total in sums:
+            builder.store(vectors.zeros(SECOND), total)
+        with cgutils.for_range(builder, places) as w:
+            slope = vectors.load(vectors.at(g_data, start, builder.mul(w.index, beside)), SECOND)
+            corner = vectors.at(x_data, at, builder.mul(w.index, apart))
+            for tap, total in enumerate(sums):
+                seen = vectors.at(corner, vectors.times(apart, tap // FIRST), tap % FIRST)
+                value = vectors.everywhere(seen, SECOND)
+                builder.store(vectors.multiply_add(value, slope, builder.load(total)), total)
+        for tap, total in enumerate(sums):
+            to = vectors.at(totals_data, into, tap * SECOND)
+            vectors.store(builder.fadd(vectors.load(to, SECOND), builder.load(total)), to)
+        return context.get_dummy_value()
+
+    return types.void(g, start, beside, places, x, at, apart, totals, into), generate
+
+
+@njit(**OPTIONS)
+def weight_gradient_of_second(g: Any, x: Any, totals: Any, biases: Any) -> None:
+    """Add the weights' gradient to totals, [trials * KERNEL * ACROSS * SECOND], and that of the biases to
+    biases, [trials * SECOND], from the outputs', g [batch, h', w', trials * SECOND].
+
+    x: [batch, height, width, trials * FIRST]. In sums of a row, row after row, as the framework's.
+    """
+    images, height, width, channels = x.shape
+    slopes, inputs, below, beside = g.reshape(-1), x.reshape(-1), width * channels, g.shape[3]
+    for n in range(images):
+        for k in range(channels // FIRST):
+            for h in range(g.shape[1]):
+                start = (n * g.shape[1] + h) * g.shape[2] * beside + k * SECOND
+                for i in range(KERNEL):
+                    at, into = (n * height + h + i) * below + k * FIRST, (k * KERNEL + i) * ACROSS * SECOND
+                    _add_row(slopes, start, beside, g.shape[2], inputs, at, channels, totals, into)  # type: ignore[call-arg]
+        for place in g[n].reshape(-1, beside):
+            for c in range(beside):
+                biases[c] += place[c]
 
 
 def _shared_outputs(places: int) -> Any:
