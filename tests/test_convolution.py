@@ -1,4 +1,6 @@
-"""The faster convolution is the framework's, and so are its gradients."""
+"""Our own loops of the second convolution are the framework's, and so are their gradients."""
+
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ def drawn(*shape: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
 @pytest.mark.parametrize("side", [8, 10, 12, 14, 15, 20])
 @pytest.mark.parametrize("biased", [True, False])
 def test_values_and_gradients_are_the_framework_s(dtype: torch.dtype, side: int, biased: bool) -> None:
-    """Places by 8, by 2, and an odd number of them, which the framework takes."""
+    """Places by 8 and one by one, below each other and beside each other."""
     trials = 3
     x = drawn(5, trials * 6, side, 9, dtype=dtype, seed=1)
     weight = drawn(trials, 16, 6, 5, 5, dtype=dtype, seed=2)
@@ -34,6 +36,39 @@ def test_values_and_gradients_are_the_framework_s(dtype: torch.dtype, side: int,
         torch.autograd.grad(found, leaves, slope), torch.autograd.grad(wanted, leaves, slope), strict=True
     ):
         torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As in a worker: the framework's threads would each sum up some of the images."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() != "AVX512", reason="the framework sums otherwise"
+)
+@pytest.mark.parametrize("side", [12, 14])
+def test_it_rounds_as_the_framework_does(side: int) -> None:
+    """So that what was recorded with the framework's own stays what it is, to the last bit."""
+    trials, dtype = 3, torch.float32
+    x = drawn(20, trials * 6, side, side, dtype=dtype, seed=1).detach()
+    x = x.contiguous(memory_format=torch.channels_last)
+    weight = drawn(trials, 16, 6, 5, 5, dtype=dtype, seed=2)
+    bias = drawn(trials * 16, dtype=dtype, seed=3)
+    wanted = F.conv2d(x, weight.flatten(0, 1), bias, groups=trials)
+    found = convolution.convolve(x, weight, bias)
+    slope = drawn(*wanted.shape, dtype=dtype, seed=4).detach().contiguous(memory_format=torch.channels_last)
+    assert torch.equal(found, wanted)
+    for mine, theirs in zip(
+        torch.autograd.grad(found, [weight, bias], slope),
+        torch.autograd.grad(wanted, [weight, bias], slope),
+        strict=True,
+    ):
+        assert torch.equal(mine, theirs)
 
 
 def test_only_its_own_shape_fits() -> None:

@@ -580,9 +580,11 @@ def convolve_own(x: Any, weight: Any, rows: Any) -> None:
     images, trials, height, width = x.shape
     apart = trials * FIRST
     pixels, y = x.reshape(-1), rows.reshape(-1)
+    made, steps = rows.shape[1] * rows.shape[2], rows.shape[1] * trials
     for n in range(images):
         for h in range(rows.shape[1]):
             for k in range(trials):
+                _fetch(y, (n + 1) * made, made, h * trials + k, steps, True)
                 at, matrix = ((n * trials + k) * height + h) * width, k * TAPS * LANES
                 to, w = (n * rows.shape[1] + h) * rows.shape[2] + k * FIRST, 0
                 while w + BESIDE <= width - KERNEL + 1:
