@@ -51,6 +51,8 @@ def measure(
     """
     if case not in CASES:
         raise unknown("case", case, CASES)
+    if importlib.util.find_spec("d2l"):
+        peers.check_d2l()
     asked = Asked(CASES[case], data.fetch(data_dir, say), workers, epochs)
     jobs = {"bnstudy": work.run_pack, "plain": peers.plain_loop, "steps": bench_steps.speed}
     jobs |= {"peak": bench_steps.products} | ({"operators": bench_steps.operators} if operators else {})

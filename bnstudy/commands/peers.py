@@ -95,9 +95,18 @@ def textbook_lenet(recipe: Recipe = BN_LENET) -> nn.Sequential:
 
 def d2l_rate(images: Path, epochs: int, case: str) -> float:
     """Run `d2l`'s own `train_ch6` end to end in a fresh process, and return its rate."""
-    command = [sys.executable, "-m", "bnstudy.commands.textbook", str(images), str(epochs), case]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return float(_of_d2l("-m", "bnstudy.commands.textbook", str(images), str(epochs), case).split()[-1])
+
+
+def check_d2l() -> None:
+    """Raise `BnstudyError` where `d2l` is installed and does not start, before others are measured for it."""
+    _of_d2l("-c", "import d2l.torch")
+
+
+def _of_d2l(*arguments: str) -> str:
+    """Return what a fresh Python says."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
         raise BnstudyError(f"d2l's own loop failed: {reason}. Mend or uninstall d2l, which is optional.")
-    return float(done.stdout.split()[-1])
+    return done.stdout
