@@ -21,6 +21,8 @@ ROWS = {
     "dropout-swap": "6",
     "robustness": "7, in part",
     "momentum": "0.1 or 0.9?",
+    "convergence": "faster, or better?",
+    "noise": "covariate shift?",
     "batch-of-one": "batches of one?",
     "ghost-batch": "small batches?",
     "quirks": "published bugs",
