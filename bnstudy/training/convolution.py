@@ -29,6 +29,9 @@ ROW = 32
 BELOW = 8
 """Places below each other that share what is loaded of a weight: their 8 x 32 sums fill 16 vectors of 16."""
 
+FIVES = 5
+"""Places where they come in fives: the 10 x 10 of padded images would leave two of each row to themselves."""
+
 BESIDE = 8
 """Places beside each other that do of an input row."""
 
@@ -120,7 +123,7 @@ def _inputs(places: int) -> Any:
     return add
 
 
-_add_below, _add_one = _inputs(BELOW), _inputs(1)
+_add_below, _add_fives, _add_one = _inputs(BELOW), _inputs(FIVES), _inputs(1)
 
 
 @intrinsic
@@ -158,12 +161,17 @@ def input_gradient(g: Any, weight: Any, dx: Any) -> None:
                 for i in range(KERNEL):
                     at, matrix = i * stride + w * FIRST, (k * KERNEL + i) * SECOND * ROW
                     start, h = n * g.shape[1] * below + w * g.shape[3] + k * SECOND, 0
-                    while h + BELOW <= g.shape[1]:
-                        _add_below(flat, at, stride, places, start, below, weight, matrix)
-                        at, start, h = at + BELOW * stride, start + BELOW * below, h + BELOW
                     while h < g.shape[1]:
-                        _add_one(flat, at, stride, places, start, below, weight, matrix)
-                        at, start, h = at + stride, start + below, h + 1
+                        if g.shape[1] % FIVES == 0:
+                            rows = FIVES
+                            _add_fives(flat, at, stride, places, start, below, weight, matrix)
+                        elif h + BELOW <= g.shape[1]:
+                            rows = BELOW
+                            _add_below(flat, at, stride, places, start, below, weight, matrix)
+                        else:
+                            rows = 1
+                            _add_one(flat, at, stride, places, start, below, weight, matrix)
+                        at, start, h = at + rows * stride, start + rows * below, h + rows
             for h in range(height):
                 for w in range(width):
                     to = ((n * height + h) * width + w) * channels + k * FIRST
@@ -219,7 +227,7 @@ def _outputs(places: int) -> Any:
     return fill
 
 
-_fill_beside, _fill_one = _outputs(BESIDE), _outputs(1)
+_fill_beside, _fill_fives, _fill_one = _outputs(BESIDE), _outputs(FIVES), _outputs(1)
 
 
 @njit(**OPTIONS)
@@ -238,14 +246,17 @@ def convolve_rows(x: Any, weight: Any, y: Any) -> None:
                 fetch(outputs, (n + 1) * made, made, k * y.shape[1] + h, steps, True)
                 at, w = (n * height + h) * below + k * FIRST, 0
                 to = (n * y.shape[1] + h) * y.shape[2] * beside + k * SECOND
-                while w + BESIDE <= y.shape[2]:
-                    seen, place = at + w * channels, to + w * beside
-                    _fill_beside(inputs, seen, below, channels, weight, matrix, outputs, place, beside)
-                    w += BESIDE
                 while w < y.shape[2]:
                     seen, place = at + w * channels, to + w * beside
-                    _fill_one(inputs, seen, below, channels, weight, matrix, outputs, place, beside)
-                    w += 1
+                    if y.shape[2] % FIVES == 0:
+                        w += FIVES
+                        _fill_fives(inputs, seen, below, channels, weight, matrix, outputs, place, beside)
+                    elif w + BESIDE <= y.shape[2]:
+                        w += BESIDE
+                        _fill_beside(inputs, seen, below, channels, weight, matrix, outputs, place, beside)
+                    else:
+                        w += 1
+                        _fill_one(inputs, seen, below, channels, weight, matrix, outputs, place, beside)
 
 
 @intrinsic

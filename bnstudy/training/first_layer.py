@@ -32,6 +32,9 @@ WIDE = 16
 PLACES = 12
 """Places beside each other that share what is loaded of such a vector's weights: half of LeNet's 24."""
 
+PADDED = 14
+"""The same of padded images: half of their 28."""
+
 TOGETHER = 384
 """Places whose products are summed up before they join the others': as the framework's matrix product does,
 so that the bits are the same."""
@@ -195,7 +198,7 @@ def _outputs(places: int) -> Any:
     return fill
 
 
-_fill_beside, _fill_one = _outputs(PLACES), _outputs(1)
+_fill_beside, _fill_padded, _fill_one = _outputs(PLACES), _outputs(PADDED), _outputs(1)
 
 
 @njit(**OPTIONS)
@@ -212,14 +215,17 @@ def convolve_rows(x: Any, weight: Any, channels: int, rows: Any) -> None:
             at, row = (n * x.shape[1] + h) * width, (n * rows.shape[1] + h) * rows.shape[2]
             for first in range(0, channels, WIDE):
                 matrix, lanes, w = first * TAPS, min(WIDE, channels - first), 0
-                while w + PLACES <= columns:
-                    to = row + w * channels + first
-                    _fill_beside(pixels, at + w, width, weight, matrix, y, to, channels, lanes)
-                    w += PLACES
                 while w < columns:
-                    to = row + w * channels + first
-                    _fill_one(pixels, at + w, width, weight, matrix, y, to, channels, lanes)
-                    w += 1
+                    seen, to = at + w, row + w * channels + first
+                    if columns % PADDED == 0:
+                        w += PADDED
+                        _fill_padded(pixels, seen, width, weight, matrix, y, to, channels, lanes)
+                    elif w + PLACES <= columns:
+                        w += PLACES
+                        _fill_beside(pixels, seen, width, weight, matrix, y, to, channels, lanes)
+                    else:
+                        w += 1
+                        _fill_one(pixels, seen, width, weight, matrix, y, to, channels, lanes)
 
 
 @intrinsic
