@@ -108,9 +108,14 @@ def products(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _by_cholesky(cov: Tensor, one: Tensor) -> Tensor:
+    """One by one too: on some processors the way back through a batch of them rounds by their place in it."""
+    return torch.stack([_inverse_factor(of_one, one) for of_one in cov])
+
+
+def _inverse_factor(cov: Tensor, one: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(cov)
-    factor = torch.where(failed.view(-1, 1, 1) == 0, factor, torch.nan)  # of that trial alone, not an error
-    inverse: Tensor = torch.linalg.solve_triangular(factor, one.expand_as(factor), upper=False)
+    factor = torch.where(failed == 0, factor, torch.nan)  # of that trial alone, not an error
+    inverse: Tensor = torch.linalg.solve_triangular(factor, one, upper=False)
     return inverse
 
 
