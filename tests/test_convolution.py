@@ -17,11 +17,14 @@ def drawn(*shape: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("side", [8, 10, 12, 14, 15, 20])
+@pytest.mark.parametrize("width", [9, 13])
 @pytest.mark.parametrize("biased", [True, False])
-def test_values_and_gradients_are_the_framework_s(dtype: torch.dtype, side: int, biased: bool) -> None:
-    """Places by 8 and one by one, below each other and beside each other."""
+def test_values_and_gradients_are_the_framework_s(
+    dtype: torch.dtype, side: int, width: int, biased: bool
+) -> None:
+    """Places by 5, by 8 and one by one, below each other and beside each other."""
     trials = 3
-    x = drawn(5, trials * 6, side, 9, dtype=dtype, seed=1)
+    x = drawn(5, trials * 6, side, width, dtype=dtype, seed=1)
     weight = drawn(trials, 16, 6, 5, 5, dtype=dtype, seed=2)
     bias = drawn(trials * 16, dtype=dtype, seed=3) if biased else None
     leaves = [x, weight, *([bias] if bias is not None else [])]

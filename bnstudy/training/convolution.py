@@ -33,7 +33,7 @@ FIVES = 5
 """Places where they come in fives: the 10 x 10 of padded images would leave two of each row to themselves."""
 
 BESIDE = 8
-"""Places beside each other that do of an input row."""
+"""Places beside each other that share what is loaded of a weight."""
 
 
 def fits(weight: Tensor, stride: int, padding: int) -> bool:

@@ -66,7 +66,7 @@ def _sigmoid(x: Any) -> Any:
         return 1.0 / (1.0 + np.exp(-x))
 
     def single(x: Any) -> Any:
-        # Comparisons that let NaN through, of x and not of -x: each is one instruction so.
+        # Comparisons that let NaN through; of x they take fewer instructions than of -x.
         x = LEAST if x < LEAST else x
         z = -(MOST if x > MOST else x)
         shifted = z * LOG2_E + WHOLE
